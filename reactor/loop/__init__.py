@@ -1,0 +1,1 @@
+"""The sockets wing: time and sockets. Knows nothing of WebSockets."""

@@ -1,0 +1,290 @@
+"""Accept connections.
+
+Facts: a listener stays readable while `accept` fails for want of descriptors, so a loop that
+only logs it spins. A connection can be gone before it is accepted, or be refused by a
+firewall: that is the connection's fault, not the listener's. Windows' SO_REUSEADDR lets another
+program take the port; elsewhere it only lets a restarted server bind at once.
+
+So: at most 16 accepts a step; errors of one connection are passed over; without descriptors, a
+spare one is given up to accept and drop the newcomers, who see it at once, and the listener
+pauses for 0.1 s, doubling to 1 s.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from ..logs import logger
+from .reactor import EVENT_READ, Pollable, Reactor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Union
+
+    Address = Union[tuple[Any, ...], str]
+
+BACKLOG = 1024
+_BATCH = 16
+_FIRST_PAUSE, _LAST_PAUSE = 0.1, 1.0
+_NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_LISTENER_GONE = frozenset((errno.EBADF, errno.EINVAL, errno.ENOTSOCK))
+
+
+class Listener(Pollable):
+    """A listening socket in a reactor.
+
+    Args:
+        reactor: Calls it when a connection waits.
+        sock: The socket, listening, which becomes the listener's own; made non-blocking here.
+        accepted: Called with each accepted socket and its peer's address.
+        unlink: Whether to remove a unix socket's file at the end.
+    """
+
+    __slots__ = (
+        "_accepted",
+        "_closed",
+        "_inode",
+        "_listening",
+        "_pause",
+        "_reactor",
+        "_spare",
+        "_starved",
+        "_wanted",
+    )
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        sock: socket.socket,
+        accepted: Callable[[socket.socket, Address], object],
+        *,
+        unlink: bool = False,
+    ) -> None:
+        super().__init__(sock)
+        sock.setblocking(False)
+        self._reactor = reactor
+        self._accepted = accepted
+        self._spare: int | None = os.open(os.devnull, os.O_RDONLY)
+        self._pause = _FIRST_PAUSE
+        self._wanted = True
+        self._closed = self._listening = self._starved = False
+        self._inode = _inode(sock.getsockname()) if unlink else None
+        reactor.adopt(self)
+        self._watch()
+
+    @property
+    def address(self) -> Address:
+        """Where it listens: host and port, and for IPv6 two numbers more; or a path."""
+        name: Address = self.sock.getsockname()
+        return name
+
+    def pause(self) -> None:
+        """Stop accepting; who connects waits in the kernel's queue."""
+        self._wanted = False
+        self._watch()
+
+    def resume(self) -> None:
+        """Go on accepting."""
+        self._wanted = True
+        self._watch()
+
+    def close(self) -> None:
+        """Stop listening; allowed any number of times."""
+        if self._closed:
+            return
+        path = self.sock.getsockname()
+        # Another server may have bound the path in the meantime: the file is then its.
+        if self._inode is not None and _inode(path) == self._inode:
+            os.unlink(path)
+        self._reactor.release(self)
+
+    def dispose(self) -> None:
+        """Close the socket and the spare descriptor; called by the reactor."""
+        self._closed = True
+        self._free_spare()
+        super().dispose()
+
+    def _watch(self) -> None:
+        wanted = self._wanted and not self._starved
+        if self._closed or self._listening == wanted:
+            return
+        self._listening = wanted
+        if wanted:
+            self._reactor.register(self.sock, EVENT_READ, self._ready)
+        else:
+            self._reactor.unregister(self.sock)
+
+    def _ready(self, mask: int) -> None:
+        for _ in range(_BATCH):
+            # What is called for one connection may pause or close the listener.
+            if not self._listening or self._closed:
+                return
+            try:
+                sock, address = self.sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _NO_ROOM:
+                    self._shed(error)
+                    return
+                if error.errno in _LISTENER_GONE:
+                    logger().error("the listening socket is gone: %s", error)
+                    self._reactor.release(self)
+                    return
+                continue  # this connection's own: reset or refused before it was accepted
+            self._pause = _FIRST_PAUSE
+            self._accepted(sock, address)
+
+    def _shed(self, error: OSError) -> None:
+        """Drop those who wait, with the spare descriptor, and pause."""
+        logger().warning("no room for more connections (%s), pausing %g s", error, self._pause)
+        self._free_spare()
+        try:
+            for _ in range(_BATCH):
+                self.sock.accept()[0].close()
+        except OSError:
+            pass  # nobody waits any more, or still no room: the pause is for that
+        self._take_spare()
+        self._starved = True
+        self._watch()
+        self._reactor.call_later(self._pause, self._retry)
+        self._pause = min(self._pause * 2, _LAST_PAUSE)
+
+    def _retry(self) -> None:
+        if not self._closed:
+            self._take_spare()
+            self._starved = False
+            self._watch()
+
+    def _free_spare(self) -> None:
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
+
+    def _take_spare(self) -> None:
+        if self._spare is None:
+            try:
+                self._spare = os.open(os.devnull, os.O_RDONLY)
+            except OSError:
+                pass  # as short of descriptors as before; taken at the next try
+
+
+def _inode(path: Any) -> tuple[int, int] | None:
+    """Return what identifies the file at `path`, or `None` for what is not a file's path."""
+    if not isinstance(path, str) or not path:
+        return None
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def listen(
+    address: tuple[str, int], *, backlog: int = BACKLOG, reuse_port: bool = False
+) -> list[socket.socket]:
+    """Return listening sockets for a host and a port.
+
+    Args:
+        address: The host, and the port or 0 for any that is free. The host `""` means all
+            interfaces, IPv6 and IPv4 by one socket where the system can; a name means each of
+            its addresses.
+        backlog: How many connections may wait to be accepted.
+        reuse_port: Share the port with other processes that say so too (SO_REUSEPORT).
+
+    Raises:
+        OSError: The name is unknown, or an address cannot be bound.
+    """
+    host, port = address
+    if not host and socket.has_dualstack_ipv6():
+        return [_bound(socket.AF_INET6, ("::", port), backlog, reuse_port, dual=True)]
+    found = socket.getaddrinfo(
+        host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    sockets: list[socket.socket] = []
+    try:
+        for family, _, _, _, name in dict.fromkeys(found):
+            # The first decides which free port it is; the others follow.
+            where = (name[0], port, *name[2:])
+            sock = _bound(family, where, backlog, reuse_port)
+            sockets.append(sock)
+            port = port or sock.getsockname()[1]
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _bound(
+    family: int, address: Any, backlog: int, reuse_port: bool, dual: bool = False
+) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
+        sock.bind(address)
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def listen_unix(path: str, *, backlog: int = BACKLOG) -> socket.socket:
+    """Return a listening unix socket.
+
+    Args:
+        path: Its file. One that a server left behind that is no more is replaced.
+        backlog: How many connections may wait to be accepted.
+
+    Raises:
+        OSError: It cannot be bound, as when a server listens there.
+    """
+    try:
+        return _bound(socket.AF_UNIX, path, backlog, reuse_port=False)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or not _left_behind(path):
+            raise
+    os.unlink(path)
+    return _bound(socket.AF_UNIX, path, backlog, reuse_port=False)
+
+
+def _left_behind(path: str) -> bool:
+    """Return whether `path` is a socket that nobody listens on."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+        return False
+
+
+def inherited_sockets() -> list[socket.socket]:
+    """Return the listening sockets that a service manager has passed (`LISTEN_FDS`).
+
+    They are passed as descriptors 3 and up; the variables are removed, so that they are taken
+    once, and not by a child.
+
+    Raises:
+        OSError: A descriptor is not a socket.
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count = int(os.environ.pop("LISTEN_FDS", "0"))
+    del os.environ["LISTEN_PID"]
+    os.environ.pop("LISTEN_FDNAMES", None)
+    sockets = [socket.socket(fileno=number) for number in range(3, 3 + count)]
+    for sock in sockets:
+        sock.set_inheritable(False)
+    return sockets

@@ -1,0 +1,171 @@
+"""Which call is due next.
+
+Facts: a heap's push and pop cost 0.3 us among ten thousand; taking an entry out of its middle
+is linear. Most timers of a network program are cancelled or moved before they fire.
+
+So a cancelled timer stays in the heap until its time comes, and the heap is made anew when more
+than half of it is cancelled: cancelling is a flag, and memory stays within twice what is alive.
+The queue is told the time, it has no clock.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    class Calls(Protocol):
+        """What a `Repeating` needs of the reactor."""
+
+        now: float
+
+        def call_later(self, delay: float, fn: Callable[..., object], *args: object) -> Timer:
+            """Call `fn(*args)` once, `delay` seconds from now."""
+
+        def call_at(self, when: float, fn: Callable[..., object], *args: object) -> Timer:
+            """Call `fn(*args)` once, at the time `when`."""
+
+
+class Timer:
+    """A call that is due at some time; made by `Reactor.call_later` and its kin.
+
+    Attributes:
+        when: The time at which it is due, in seconds of the reactor's clock.
+    """
+
+    __slots__ = ("_queue", "args", "fn", "when")
+
+    def __init__(
+        self,
+        queue: TimerQueue,
+        when: float,
+        fn: Callable[..., object],
+        args: tuple[object, ...],
+    ) -> None:
+        self._queue: TimerQueue | None = queue
+        self.when = when
+        self.fn = fn
+        self.args = args
+
+    @property
+    def active(self) -> bool:
+        """Whether it is still to be called."""
+        return self._queue is not None
+
+    def cancel(self) -> None:
+        """Do not call it; allowed at any time and any number of times."""
+        queue = self._queue
+        if queue is not None:
+            self.retire()
+            queue.count_cancelled()
+
+    def retire(self) -> None:
+        """Let go of the function and its arguments; called by the queue."""
+        self._queue = None
+        self.fn = _nothing
+        self.args = ()
+
+
+def _nothing() -> None:
+    """What a timer calls that is over."""
+
+
+class TimerQueue:
+    """Timers in the order of their time, and of their making where that is equal."""
+
+    __slots__ = ("_cancelled", "_count", "_heap")
+
+    # Below this size a heap is not worth making anew.
+    _SMALL = 64
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._count = 0
+        self._cancelled = 0
+
+    def __len__(self) -> int:
+        """Return how many timers are active."""
+        return len(self._heap) - self._cancelled
+
+    def add(self, when: float, fn: Callable[..., object], args: tuple[object, ...]) -> Timer:
+        """Return a new timer that is due at `when`, in seconds."""
+        timer = Timer(self, when, fn, args)
+        self._count += 1
+        heappush(self._heap, (when, self._count, timer))
+        return timer
+
+    def next_when(self) -> float | None:
+        """Return when the next active timer is due, in seconds, or `None`."""
+        heap = self._heap
+        while heap and not heap[0][2].active:
+            heappop(heap)
+            self._cancelled -= 1
+        return heap[0][0] if heap else None
+
+    def pop_due(self, now: float, newest: int) -> Timer | None:
+        """Take out the next active timer that is due.
+
+        Args:
+            now: The time, in seconds.
+            newest: What `newest` was when the step began: timers made since then must wait,
+                so that one with no delay that makes its like again does not hold the loop.
+        """
+        when = self.next_when()
+        if when is None or when > now or self._heap[0][1] > newest:
+            return None
+        return heappop(self._heap)[2]
+
+    @property
+    def newest(self) -> int:
+        """The number of the timer that was made last."""
+        return self._count
+
+    def count_cancelled(self) -> None:
+        """Note that a timer in the heap has been cancelled; called by the timer."""
+        self._cancelled += 1
+        if self._cancelled * 2 > len(self._heap) > self._SMALL:
+            self._heap = [entry for entry in self._heap if entry[2].active]
+            heapify(self._heap)
+            self._cancelled = 0
+
+
+class Repeating:
+    """A call that comes again and again; made by `Reactor.call_every`.
+
+    It is due at multiples of the interval from its start: no drift. Of those that were missed
+    because the loop did not run, one call is made.
+    """
+
+    __slots__ = ("_args", "_calls", "_fn", "_interval", "_timer")
+
+    def __init__(
+        self,
+        calls: Calls,
+        interval: float,
+        fn: Callable[..., object],
+        args: tuple[object, ...],
+    ) -> None:
+        self._calls = calls
+        self._interval = interval
+        self._fn = fn
+        self._args = args
+        self._timer = calls.call_later(interval, self._due)
+
+    def _due(self) -> None:
+        missed = (self._calls.now - self._timer.when) // self._interval
+        when = self._timer.when + (missed + 1) * self._interval
+        # Before the call, so that the call may cancel, and may raise.
+        self._timer = self._calls.call_at(when, self._due)
+        self._fn(*self._args)
+
+    @property
+    def active(self) -> bool:
+        """Whether it is still to be called."""
+        return self._timer.active
+
+    def cancel(self) -> None:
+        """Do not call it again; allowed at any time and any number of times."""
+        self._timer.cancel()

@@ -1,0 +1,1 @@
+"""The bytes wing: pure. No sockets, no clock, no threads, no logging."""

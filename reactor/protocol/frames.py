@@ -1,0 +1,254 @@
+"""One frame <-> bytes, incrementally (RFC 6455 §5.2).
+
+```text
+ 0               1               2               3
+ 7 6 5 4 3 2 1 0 7 6 5 4 3 2 1 0 7 6 5 4 3 2 1 0 7 6 5 4 3 2 1 0
++-+-+-+-+-------+-+-------------+-------------------------------+
+|F|R|R|R| opcode|M| length      | length, 16 or 64 bits,        |
+|I|S|S|S|       |A| 0-125, or   | if those 7 bits say           |
+|N|V|V|V|       |S| 126 or 127  | 126 or 127                    |
+| |1|2|3|       |K|             |                               |
++-+-+-+-+-------+-+-------------+-------------------------------+
+| masking key, 4 bytes, if MASK | payload, XORed with the key   |
++-------------------------------+-------------------------------+
+```
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from .masking import apply_mask, new_key
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Union
+
+    BytesLike = Union[bytes, bytearray, memoryview]
+
+
+class Opcode(IntEnum):
+    """What a frame is (RFC 6455 §5.2)."""
+
+    CONTINUATION = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+
+class CloseCode(IntEnum):
+    """Why a connection ended (RFC 6455 §7.4.1 and its registry).
+
+    1005, 1006 and 1015 are never sent: they tell the application that no code came, that the
+    connection was lost, and that TLS failed.
+    """
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
+    NO_STATUS = 1005
+    ABNORMAL = 1006
+    INVALID_PAYLOAD = 1007
+    POLICY_VIOLATION = 1008
+    MESSAGE_TOO_BIG = 1009
+    MANDATORY_EXTENSION = 1010
+    INTERNAL_ERROR = 1011
+    SERVICE_RESTART = 1012
+    TRY_AGAIN_LATER = 1013
+    BAD_GATEWAY = 1014
+    TLS_HANDSHAKE = 1015
+
+
+FIN, RSV1, RSV2, RSV3 = 0x80, 0x40, 0x20, 0x10
+MASK = 0x80
+MAX_CONTROL = 125  # bytes of payload (RFC 6455 §5.5)
+
+# The headers of unmasked frames below 126 bytes: a table costs a third of `bytes((head, n))`.
+_SHORT_HEADERS = {
+    head: tuple(bytes((head, length)) for length in range(126)) for head in (0x81, 0x82)
+}
+
+
+def pack_header(head: int, length: int, mask_bit: int = 0) -> bytes:
+    """Return the header of a frame, without its masking key.
+
+    Args:
+        head: The first byte: FIN, RSV bits, opcode.
+        length: Bytes of the payload.
+        mask_bit: `MASK` for a frame to a server, else 0.
+    """
+    if length < 126:
+        return bytes((head, mask_bit | length))
+    if length < 0x10000:
+        return bytes((head, mask_bit | 126)) + length.to_bytes(2, "big")
+    return bytes((head, mask_bit | 127)) + length.to_bytes(8, "big")
+
+
+def pack_frame(head: int, payload: bytes, masked: bool) -> bytes:
+    """Return a frame, ready to be sent.
+
+    Args:
+        head: The first byte: FIN, RSV bits, opcode.
+        payload: The payload, not masked.
+        masked: Whether to mask it, as "a client MUST" and "a server MUST NOT" (RFC 6455 §5.1).
+    """
+    if masked:
+        key = new_key()
+        return b"".join((pack_header(head, len(payload), MASK), key, apply_mask(payload, key)))
+    length = len(payload)
+    if length < 126 and head in _SHORT_HEADERS:
+        return _SHORT_HEADERS[head][length] + payload
+    return pack_header(head, length) + payload
+
+
+def as_bytes(data: object) -> bytes:
+    """Return `data` as bytes.
+
+    Raises:
+        TypeError: It is not bytes-like, or a view of other items than bytes.
+    """
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, (bytearray, memoryview)):
+        # A view of wider items has as many items as its length says, and more bytes: whoever
+        # confuses the two sends what the caller did not mean, or memory beyond it.
+        if isinstance(data, memoryview) and (data.itemsize != 1 or not data.c_contiguous):
+            raise TypeError("a memoryview must be contiguous and of bytes")
+        return bytes(data)
+    raise TypeError(f"{type(data).__name__}, not bytes, bytearray or memoryview")
+
+
+def pack_message(message: str | BytesLike, masked: bool) -> bytes:
+    """Return a message as one frame, ready to be sent.
+
+    Args:
+        message: `str` goes as text, bytes-like as binary.
+        masked: As for `pack_frame`.
+
+    Raises:
+        TypeError: It is neither `str` nor bytes-like.
+    """
+    if isinstance(message, str):
+        return pack_frame(0x81, message.encode(), masked)
+    return pack_frame(0x82, as_bytes(message), masked)
+
+
+class Frame:
+    """One frame, as a value (RFC 6455 §5.2).
+
+    Messages do not become frames of this class on their way: it is for those who handle frames
+    themselves, and for tests.
+
+    Args:
+        opcode: What it is; any of `Opcode`, or a reserved one between 0 and 15.
+        payload: The payload, not masked.
+        fin: Whether it is the last frame of its message.
+        rsv1: Reserved for extensions.
+        rsv2: Reserved for extensions.
+        rsv3: Reserved for extensions.
+        masking_key: The four bytes to mask it with when packed, or `b""` for no masking.
+
+    Raises:
+        ValueError: The opcode is not in 0 to 15, the key has another size than 0 or 4, or a
+            control frame is fragmented or has over 125 bytes (RFC 6455 §5.5).
+    """
+
+    __slots__ = ("fin", "masking_key", "opcode", "payload", "rsv1", "rsv2", "rsv3")
+
+    def __init__(
+        self,
+        opcode: int,
+        payload: bytes = b"",
+        *,
+        fin: bool = True,
+        rsv1: bool = False,
+        rsv2: bool = False,
+        rsv3: bool = False,
+        masking_key: bytes = b"",
+    ) -> None:
+        if not 0 <= opcode <= 15:
+            raise ValueError(f"opcode {opcode}, not between 0 and 15 (RFC 6455 §5.2)")
+        if len(masking_key) not in (0, 4):
+            raise ValueError(f"masking key of {len(masking_key)} bytes, not 4 (RFC 6455 §5.3)")
+        if opcode & 8 and not fin:
+            raise ValueError("fragmented control frame (RFC 6455 §5.5)")
+        if opcode & 8 and len(payload) > MAX_CONTROL:
+            raise ValueError(
+                f"control frame of {len(payload)} bytes, at most {MAX_CONTROL} (RFC 6455 §5.5)"
+            )
+        self.opcode = opcode
+        self.payload = payload
+        self.fin = fin
+        self.rsv1 = rsv1
+        self.rsv2 = rsv2
+        self.rsv3 = rsv3
+        self.masking_key = masking_key
+
+    @property
+    def head(self) -> int:
+        """The first byte: FIN, RSV bits, opcode."""
+        flags = (self.fin, FIN), (self.rsv1, RSV1), (self.rsv2, RSV2), (self.rsv3, RSV3)
+        return sum(bit for flag, bit in flags if flag) | self.opcode
+
+    def pack(self) -> bytes:
+        """Return the frame's bytes, masked if it has a key."""
+        key = self.masking_key
+        header = pack_header(self.head, len(self.payload), MASK if key else 0)
+        return header + key + (apply_mask(self.payload, key) if key else self.payload)
+
+    def fragment(self, size: int) -> Iterator[Frame]:
+        """Yield this frame's message as frames of at most `size` bytes (RFC 6455 §5.4).
+
+        Args:
+            size: Bytes of payload in a frame; at least 1.
+
+        Raises:
+            ValueError: The size is less than 1, or this is a control frame.
+        """
+        if size < 1:
+            raise ValueError(f"fragments of {size} bytes, at least 1")
+        if self.opcode & 8:
+            raise ValueError("a control frame is never fragmented (RFC 6455 §5.5)")
+        last = max(0, (len(self.payload) - 1) // size * size)
+        for at in range(0, last + 1, size):
+            yield Frame(
+                self.opcode if at == 0 else Opcode.CONTINUATION,
+                self.payload[at : at + size],
+                fin=self.fin and at == last,
+                # "RSV1 [...] is set only on the first fragment" (RFC 7692 §6.1), and no
+                # extension known here uses the others.
+                rsv1=self.rsv1 and at == 0,
+                rsv2=self.rsv2 and at == 0,
+                rsv3=self.rsv3 and at == 0,
+                masking_key=self.masking_key,
+            )
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both are the same frame, byte for byte."""
+        if not isinstance(other, Frame):
+            return NotImplemented
+        return (self.head, self.masking_key, self.payload) == (
+            other.head,
+            other.masking_key,
+            other.payload,
+        )
+
+    def __hash__(self) -> int:
+        """Return a hash of the frame's bytes."""
+        return hash((self.head, self.masking_key, self.payload))
+
+    def __repr__(self) -> str:
+        """Return the frame's flags, its size and its first 32 bytes."""
+        try:
+            name = Opcode(self.opcode).name
+        except ValueError:
+            name = f"opcode {self.opcode:#x}"
+        names = ("fin", "rsv1", "rsv2", "rsv3")
+        flags = "".join(f" {flag}" for flag in names if getattr(self, flag))
+        masked = " masked" if self.masking_key else ""
+        shown = f"{self.payload[:32]!r}{'...' if len(self.payload) > 32 else ''}"
+        return f"<Frame {name}{flags}{masked} {len(self.payload)} bytes {shown}>"

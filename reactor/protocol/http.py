@@ -1,0 +1,382 @@
+"""HTTP/1.1 heads and the grammar of their fields (RFC 9110 §5, RFC 9112 §2 to §5).
+
+Facts: two parsers that read one head differently are how requests are smuggled past a proxy, so
+a server that is strict is a server that is safe: line feeds alone, folded lines, white space
+before a colon and control characters are refused, not repaired. Nested quantifiers in a regular
+expression have brought down many parsers of these fields, and `re` alone costs more to import
+than this module.
+
+So: what a token may be is a table for `bytes.translate`, everything else is `partition` and one
+loop over the characters of a quoted string. Values are ISO-8859-1, as the bytes that they are.
+"""
+
+from __future__ import annotations
+
+from ..errors import HandshakeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Union
+
+    Fields = Union["Headers", Mapping[str, str], Iterable[tuple[str, str]]]
+
+MAX_LINE = 8 * 1024
+MAX_HEAD = 16 * 1024
+MAX_FIELDS = 100
+
+# "tchar" of RFC 9110 §5.6.2.
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+# A field's value may hold no control character but the tab (RFC 9110 §5.5).
+_CONTROLS = bytes(set(range(32)) - {9}) + b"\x7f"
+_CONTROLS_IN_LINES = bytes(set(_CONTROLS) - {13, 10})
+
+REASONS = {
+    101: "Switching Protocols",
+    200: "OK",
+    204: "No Content",
+    301: "Moved Permanently",
+    302: "Found",
+    303: "See Other",
+    304: "Not Modified",
+    307: "Temporary Redirect",
+    308: "Permanent Redirect",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    414: "URI Too Long",
+    426: "Upgrade Required",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+    505: "HTTP Version Not Supported",
+}
+
+
+def is_token(text: str) -> bool:
+    """Return whether `text` is a token (RFC 9110 §5.6.2), as a field's name must be."""
+    return bool(text) and text.isascii() and not text.encode().translate(None, _TOKEN)
+
+
+def _is_value(text: str) -> bool:
+    try:
+        raw = text.encode("latin-1")
+    except UnicodeEncodeError:
+        return False
+    return len(raw.translate(None, _CONTROLS)) == len(raw) and text.strip(" \t") == text
+
+
+class Headers:
+    """The fields of a head: names without regard to case, each possibly several times.
+
+    Args:
+        fields: Pairs of name and value, or a mapping.
+
+    Raises:
+        ValueError: A name is not a token, or a value holds a control character, begins or ends
+            with white space, or is not ISO-8859-1: nothing can be injected into a head.
+    """
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Fields = ()) -> None:
+        self._fields: list[tuple[str, str]] = []
+        pairs = fields.items() if hasattr(fields, "items") else fields
+        for name, value in pairs:
+            self.add(name, value)
+
+    def add(self, name: str, value: str) -> None:
+        """Add a field behind the others.
+
+        Raises:
+            ValueError: The name or the value is not one (see the class).
+        """
+        if not is_token(name):
+            raise ValueError(f"field name {name!r} is not a token (RFC 9110 §5.1)")
+        if not _is_value(value):
+            raise ValueError(f"value {value!r} of field {name} (RFC 9110 §5.5)")
+        self._fields.append((name, value))
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """Return the value of the first field of that name, or `default`."""
+        for value in self.get_all(name):
+            return value
+        return default
+
+    def get_all(self, name: str) -> list[str]:
+        """Return the values of all fields of that name, in their order."""
+        wanted = name.lower()
+        return [value for field, value in self._fields if field.lower() == wanted]
+
+    def items(self) -> Iterator[tuple[str, str]]:
+        """Yield the fields as pairs of name and value, in their order."""
+        return iter(self._fields)
+
+    def __contains__(self, name: str) -> bool:
+        """Return whether there is a field of that name."""
+        return bool(self.get_all(name))
+
+    def __getitem__(self, name: str) -> str:
+        """Return the value of the first field of that name.
+
+        Raises:
+            KeyError: There is none.
+        """
+        value = self.get(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __len__(self) -> int:
+        """Return how many fields there are."""
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        """Return the fields."""
+        return f"Headers({self._fields!r})"
+
+    def pack(self) -> bytes:
+        """Return the fields as the lines of a head."""
+        lines = "".join(f"{name}: {value}\r\n" for name, value in self._fields)
+        return lines.encode("latin-1")
+
+
+class HeadReader:
+    """Collect a head, up to the empty line; knows the limits."""
+
+    __slots__ = ("_buffer", "_line", "_seen")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._seen = 0
+        self._line = 0
+
+    @property
+    def started(self) -> bool:
+        """Whether a byte of the head has come."""
+        return bool(self._buffer)
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Take the next bytes.
+
+        Returns:
+            The head without its empty line and what follows it; `None` while it is not whole.
+
+        Raises:
+            HandshakeError: It is not HTTP by its first byte (400), or is too long, in whole or
+                in one line (414, 431): said as soon as it is known.
+        """
+        buffer = self._buffer
+        buffer += data
+        if buffer[:1].translate(None, _TOKEN):
+            raise HandshakeError(400, _NOT_HTTP.get(buffer[0], "no HTTP request (RFC 9112 §3)"))
+        # What was searched is not searched again: a head in single bytes costs the same.
+        end = buffer.find(b"\r\n\r\n", max(0, self._seen - 3))
+        self._line = max(self._line, buffer.rfind(b"\r\n", max(0, self._seen - 1)) + 2)
+        self._seen = len(buffer)
+        if end >= 0:
+            head = bytes(buffer[:end])
+            _check_limits(head)
+            return head, bytes(buffer[end + 4 :])
+        if len(buffer) > MAX_HEAD or len(buffer) - self._line > MAX_LINE + 2:
+            _check_limits(bytes(buffer))
+        return None
+
+
+_NOT_HTTP = {0x16: "TLS, on a port without it"}
+
+
+def _check_limits(head: bytes) -> None:
+    first, _, rest = head.partition(b"\r\n")
+    if len(first) > MAX_LINE:
+        raise HandshakeError(414, f"request line of over {MAX_LINE} bytes")
+    lines = rest.split(b"\r\n")
+    if len(lines) > MAX_FIELDS:
+        raise HandshakeError(431, f"over {MAX_FIELDS} header fields")
+    if len(head) > MAX_HEAD:
+        raise HandshakeError(431, f"head of over {MAX_HEAD} bytes")
+    if max(map(len, lines)) > MAX_LINE:
+        raise HandshakeError(431, f"header field of over {MAX_LINE} bytes")
+
+
+def parse_head(head: bytes) -> tuple[str, Headers]:
+    """Return the first line of a head, and its fields (RFC 9112 §2.1).
+
+    Args:
+        head: All before the empty line.
+
+    Raises:
+        HandshakeError: It is not such, by the letter: 400.
+    """
+    breaks = head.count(b"\r\n")
+    if not (breaks == head.count(b"\n") == head.count(b"\r")):
+        raise HandshakeError(400, "carriage return or line feed by itself (RFC 9112 §2.2)")
+    if len(head.translate(None, _CONTROLS_IN_LINES)) != len(head):
+        raise HandshakeError(400, "control character in the head (RFC 9110 §5.5)")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = Headers()
+    fields = headers._fields
+    for line in lines:
+        name, colon, value = line.partition(":")
+        # "No whitespace is allowed between the field name and colon" (RFC 9112 §5.1), and "A
+        # server that receives an obs-fold [...] MUST either reject the message" (§5.2): neither
+        # is a token.
+        if not colon or not is_token(name):
+            raise HandshakeError(400, "line that is not a header field (RFC 9112 §5)")
+        fields.append((name, value.strip(" \t")))
+    return first, headers
+
+
+def split_list(values: Iterable[str]) -> list[str]:
+    """Return the elements of a comma-separated list of tokens (RFC 9110 §5.6.1).
+
+    Args:
+        values: The values of all the fields of one name; empty elements are passed over.
+
+    Raises:
+        HandshakeError: An element is not a token: 400.
+    """
+    elements = [part.strip(" \t") for value in values for part in value.split(",")]
+    found = [element for element in elements if element]
+    for element in found:
+        if not is_token(element):
+            raise HandshakeError(400, "element of a list is not a token (RFC 9110 §5.6)")
+    return found
+
+
+def parse_authority(text: str) -> tuple[str, int | None]:
+    """Return host, in lower case, and port of a `Host` or an origin (RFC 9110 §7.2).
+
+    Raises:
+        ValueError: It is not such.
+    """
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or not host or host.strip("0123456789abcdefABCDEF:."):
+            raise ValueError(f"{text!r} is not a host")
+        host = f"[{host}]"
+    else:
+        host, colon, port = text.partition(":")
+        rest = colon + port
+        # "reg-name" of RFC 3986 §3.2.2: a token's characters, less some, and sub-delims.
+        if not host or not host.isascii() or host.encode().translate(None, _REG_NAME):
+            raise ValueError(f"{text!r} is not a host")
+    if rest and (rest[0] != ":" or (rest[1:] and not _is_port(rest[1:]))):
+        raise ValueError(f"{text!r} has no valid port")
+    return host.lower(), int(rest[1:]) if rest[1:] else None
+
+
+_REG_NAME = b"-._~%!$&'()*+,;=0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535
+
+
+def unquote(text: str) -> str:
+    """Return `text` with its percent-encoded bytes decoded, as UTF-8 (RFC 3986 §2.1).
+
+    What is not such an encoding stays as it is; bytes that are not UTF-8 become U+FFFD.
+    """
+    first, *rest = text.split("%")
+    if not rest:
+        return text
+    raw = bytearray(first.encode("latin-1", "replace"))
+    for part in rest:
+        code = part[:2]
+        if len(code) == 2 and not code.strip("0123456789abcdefABCDEF"):
+            raw.append(int(code, 16))
+            part = part[2:]
+        else:
+            raw += b"%"
+        raw += part.encode("latin-1", "replace")
+    return raw.decode("utf-8", "replace")
+
+
+def parse_query(text: str) -> dict[str, str]:
+    """Return the parameters of a query, the last of each name (WHATWG URL §5.1).
+
+    Args:
+        text: What stands behind the question mark, as in `"a=1&b=two+words"`.
+    """
+    pairs = (part.partition("=") for part in text.split("&") if part)
+    return {
+        unquote(name.replace("+", " ")): unquote(value.replace("+", " "))
+        for name, _, value in pairs
+    }
+
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def http_date(moment: tuple[int, ...]) -> str:
+    """Return a date as HTTP writes it (RFC 9110 §5.6.7).
+
+    Args:
+        moment: Year, month, day, hour, minute, second and day of the week in UTC, as
+            `time.gmtime` has them.
+    """
+    year, month, day, hour, minute, second, weekday = moment[:7]
+    return (
+        f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year} "
+        f"{hour:02}:{minute:02}:{second:02} GMT"
+    )
+
+
+class Response:
+    """An HTTP response, whole (RFC 9110 §15).
+
+    Args:
+        status: From 200 to 599.
+        headers: Its fields; `Content-Length`, `Connection` and `Date` are added.
+        body: What it says; `str` is sent as UTF-8.
+
+    Raises:
+        ValueError: The status is out of range, or a field is not one.
+    """
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(
+        self, status: int = 200, headers: Fields = (), body: str | bytes = b""
+    ) -> None:
+        if not 200 <= status <= 599:
+            raise ValueError(f"status {status}, not between 200 and 599 (RFC 9110 §15)")
+        self.status = status
+        self.headers = Headers(headers)
+        self.body = body.encode() if isinstance(body, str) else body
+        if self.body and "Content-Type" not in self.headers:
+            self.headers.add("Content-Type", "text/plain; charset=utf-8")
+
+    def pack(self, date: str, *, head_only: bool = False) -> bytes:
+        """Return the response's bytes.
+
+        Args:
+            date: When it is made, as `http_date` writes it.
+            head_only: Whether to leave out the body, as an answer to HEAD must.
+        """
+        added = Headers({"Date": date})
+        # "A server MUST NOT send a Content-Length header field in any response with a status
+        # code of [...] 204" (RFC 9110 §8.6).
+        if self.status not in (204, 304):
+            added.add("Content-Length", str(len(self.body)))
+        if "Connection" not in self.headers:
+            added.add("Connection", "close")
+        bare = head_only or self.status in (204, 304)
+        return (
+            status_line(self.status)
+            + self.headers.pack()
+            + added.pack()
+            + b"\r\n"
+            + (b"" if bare else self.body)
+        )
+
+
+def status_line(status: int) -> bytes:
+    """Return the first line of a response."""
+    return f"HTTP/1.1 {status} {REASONS.get(status, 'Unknown')}\r\n".encode()

@@ -1,0 +1,416 @@
+"""After the opening handshake: frames <-> messages, control frames, the closing handshake.
+
+RFC 6455 §5 to §7, as a machine that is given bytes and one object to call: it is the same for
+both roles, owns no socket and no clock, and never raises for what a peer sends. Bytes go in by
+`feed`; what they mean comes out as calls of `SessionEvents`, in order; what is to be sent goes
+out by `events.write`. A message that came before a violation is delivered before it, and the
+replies to it are written before the close frame.
+
+The states are those of RFC 6455 §7 and of the WHATWG `WebSocket`. `TRANSITIONS` is the whole
+truth about them:
+
+```text
+                close() or a violation            the peer's Close, EOF
+        OPEN ----------------------------> CLOSING ---------------------> CLOSED
+          |                                                                 ^
+          +------------------- the peer's Close, EOF -----------------------+
+```
+
+CLOSED means here: nothing more is parsed, nothing more is written. TCP may live on for a
+moment, until what was written has left.
+"""
+
+from __future__ import annotations
+
+from codecs import utf_8_decode
+from enum import IntEnum
+
+from ..errors import InvalidPayload, MessageTooBig, ProtocolError
+from .frames import FIN, Opcode, as_bytes, pack_frame, pack_message
+from .parser import CONTINUED, START, FrameParser
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from .frames import BytesLike
+
+    class SessionEvents(Protocol):
+        """What a `Session` calls; the connection, or a recorder in a test."""
+
+        def write(self, data: bytes) -> object:
+            """Send these bytes, after those of earlier calls."""
+
+        def message_received(self, message: str | bytes) -> bool | None:
+            """A whole message; return true to stop the parser."""
+
+        def ping_received(self, payload: bytes) -> bool | None:
+            """A ping, to be answered by `Session.pong`; return true to stop the parser."""
+
+        def pong_received(self, payload: bytes) -> bool | None:
+            """A pong, asked for or not; return true to stop the parser."""
+
+        def close_received(self, code: int, reason: str) -> None:
+            """The peer's Close; ours has been written if it was not before."""
+
+        def violated(self, error: ProtocolError) -> None:
+            """The peer broke a rule; our Close that says so has been written."""
+
+        def large_frame(self, begun: bool) -> None:
+            """A frame that is worth receiving into place has begun, or ended."""
+
+
+class State(IntEnum):
+    """Where a connection is in its life (WHATWG `readyState`)."""
+
+    CONNECTING = 0
+    OPEN = 1
+    CLOSING = 2
+    CLOSED = 3
+
+
+class Event(IntEnum):
+    """What moves a session from state to state."""
+
+    CLOSE_SENT = 0
+    CLOSE_RECEIVED = 1
+    VIOLATION = 2
+    EOF = 3
+
+
+TRANSITIONS: dict[tuple[State, Event], State] = {
+    (State.OPEN, Event.CLOSE_SENT): State.CLOSING,  # §7.1.2
+    (State.OPEN, Event.CLOSE_RECEIVED): State.CLOSED,  # and echoed, §5.5.1
+    (State.OPEN, Event.VIOLATION): State.CLOSED,  # our Close, then nothing, §7.1.7
+    (State.OPEN, Event.EOF): State.CLOSED,  # 1006, §7.1.5
+    (State.CLOSING, Event.CLOSE_RECEIVED): State.CLOSED,  # §7.1.4
+    (State.CLOSING, Event.VIOLATION): State.CLOSED,
+    (State.CLOSING, Event.EOF): State.CLOSED,
+}
+
+# A frame with so much to come is received into place; below that, the copy is cheaper than
+# the bookkeeping.
+LARGE = 16 * 1024
+# The room that is made for one read of it: a peer that declares much and sends little has us
+# hold so much, and not what it declared.
+_ROOM = 64 * 1024
+# Text is kept in pieces of at least so many characters, so that a message that comes byte by
+# byte is not held as a million strings.
+_PIECE = 4096
+
+_MAX_REASON = 123  # bytes: a control frame's 125 less the code
+
+
+def check_close(code: int, reason: str) -> bytes:
+    """Return the payload of a Close frame (RFC 6455 §5.5.1).
+
+    Args:
+        code: The close code: 1000 to 1003, 1007 to 1014, or 3000 to 4999 (RFC 6455 §7.4).
+        reason: At most 123 bytes in UTF-8.
+
+    Raises:
+        TypeError: The code is not an `int` or the reason not a `str`.
+        ValueError: The code must not be sent, or the reason is too long.
+    """
+    if not isinstance(code, int):
+        raise TypeError(f"close code of type {type(code).__name__}, not int")
+    if not isinstance(reason, str):
+        raise TypeError(f"close reason of type {type(reason).__name__}, not str")
+    if not _may_be_sent(code):
+        raise ValueError(f"close code {code} is not one to send (RFC 6455 §7.4)")
+    encoded = reason.encode()
+    if len(encoded) > _MAX_REASON:
+        raise ValueError(
+            f"close reason of {len(encoded)} bytes, at most {_MAX_REASON} (RFC 6455 §5.5)"
+        )
+    return code.to_bytes(2, "big") + encoded
+
+
+def _may_be_sent(code: int) -> bool:
+    # "1004 [...] Reserved", "1005 [...] 1006 [...] 1015 is a reserved value and MUST NOT be set
+    # as a status code in a Close control frame by an endpoint" (RFC 6455 §7.4.1); 1012 to 1014
+    # are from its registry; below 3000 the rest is reserved, from 5000 undefined (§7.4.2).
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
+
+
+def cut_reason(reason: str) -> str:
+    """Return as much of `reason` as fits into a Close frame, whole characters only."""
+    return reason.encode()[:_MAX_REASON].decode("utf-8", "ignore")
+
+
+def _parse_close(payload: bytes) -> tuple[int, str]:
+    if not payload:
+        return 1005, ""
+    if len(payload) == 1:
+        raise ProtocolError(1002, "Close with a payload of one byte (RFC 6455 §5.5.1)")
+    code = int.from_bytes(payload[:2], "big")
+    if not _may_be_sent(code):
+        raise ProtocolError(1002, f"Close with code {code} (RFC 6455 §7.4)")
+    try:
+        return code, payload[2:].decode()
+    except UnicodeDecodeError:
+        raise InvalidPayload("Close with a reason that is not UTF-8 (RFC 6455 §8.1)") from None
+
+
+class Session:
+    """One side of an open WebSocket connection (RFC 6455 §5 to §7).
+
+    Args:
+        events: Is called for what the peer sends, and for what is to be sent.
+        client: Whether this side is the client: it masks, and accepts unmasked frames only.
+        max_message: The most bytes that a message may have, over all its frames.
+        max_fragments: The most frames that a message may have; empty ones count.
+
+    Attributes:
+        state: `OPEN`, `CLOSING` or `CLOSED`; `TRANSITIONS` says how it moves.
+    """
+
+    __slots__ = (
+        "_client",
+        "_deliver",
+        "_events",
+        "_final",
+        "_fragments",
+        "_max_fragments",
+        "_max_message",
+        "_parser",
+        "_pieces",
+        "_stored",
+        "_text",
+        "_undecoded",
+        "state",
+    )
+
+    def __init__(
+        self, events: SessionEvents, *, client: bool, max_message: int, max_fragments: int
+    ) -> None:
+        self._events = events
+        self._deliver = events.message_received
+        self._client = client
+        self._max_message = max_message
+        self._max_fragments = max_fragments
+        self._parser = FrameParser(self, masked=not client, room=max_message)
+        self._fragments = 0
+        self._final = False
+        self._text = False
+        self._pieces: list[str] = []
+        self._undecoded = b""
+        self._stored: bytearray | None = None
+        self.state = State.OPEN
+
+    # ---- bytes from the peer ----
+
+    def feed(self, data: bytes) -> bool:
+        """Take the next bytes from the peer; `b""` goes on after a stop.
+
+        Returns:
+            Whether bytes are in hand that were not parsed: call again, with nothing, later.
+        """
+        if self.state is State.CLOSED:
+            return False
+        try:
+            more = self._parser.feed(data)
+        except ProtocolError as error:
+            self.fail(error)
+            return False
+        # A session that has closed in there keeps nothing, and asks for nothing more.
+        return more and self._alive()
+
+    def keep(self, data: bytes) -> None:
+        """Keep the next bytes from the peer for a later `feed`."""
+        self._parser.keep(data)
+
+    def message(self, head: int, payload: bytes | bytearray) -> bool | None:
+        """Deliver a message of one whole frame. Hot; called by the parser."""
+        if head == 0x81:
+            try:
+                text = payload.decode()
+            except UnicodeDecodeError as error:
+                raise InvalidPayload(_not_utf8(error)) from None
+            return self._deliver(text)
+        return self._deliver(bytes(payload))
+
+    def frame_too_big(self, length: int) -> ProtocolError:
+        """Return the error for a frame with which its message passes the limit."""
+        used = self._max_message - self._parser.room
+        return MessageTooBig(used + length, self._max_message)
+
+    def frame_began(self, head: int, length: int) -> None:
+        """Begin a message, or go on with it; called by the parser."""
+        opcode = head & 0x0F
+        if opcode != Opcode.CONTINUATION:
+            self._text = opcode == Opcode.TEXT
+            self._fragments = 0
+        self._fragments += 1
+        if self._fragments > self._max_fragments:
+            raise ProtocolError(1008, f"message of over {self._max_fragments} fragments")
+        self._final = head >= FIN
+        parser = self._parser
+        parser.heads = START if self._final else CONTINUED
+        parser.room = self._max_message if self._final else parser.room - length
+        if not self._text and self._stored is None:
+            self._stored = bytearray()
+        if not self._text and length >= LARGE:
+            self._events.large_frame(True)
+
+    def frame_part(self, data: bytes | bytearray) -> None:
+        """Keep the next bytes of the message; called by the parser."""
+        if self._text:
+            self._decode(data, False)
+        elif self._stored is not None:
+            self._stored += data
+
+    def frame_ended(self) -> bool | None:
+        """Deliver the message if that was its last frame; called by the parser."""
+        stored = self._stored
+        if stored is not None and len(stored) >= LARGE:
+            self._events.large_frame(False)
+        if not self._final:
+            return False
+        if self._text:
+            self._decode(b"", True)
+            text = "".join(self._pieces)
+            self._pieces = []
+            return self._deliver(text)
+        self._stored = None
+        return self._deliver(bytes(stored or b""))
+
+    def _decode(self, data: bytes | bytearray, final: bool) -> None:
+        # "When an endpoint is to interpret a byte stream as UTF-8 but finds that the byte
+        # stream is not, in fact, a valid UTF-8 stream, that endpoint MUST _Fail the WebSocket
+        # Connection_" (RFC 6455 §8.1): in the first piece that shows it.
+        undecoded = self._undecoded + data if self._undecoded else data
+        try:
+            text, used = utf_8_decode(undecoded, "strict", final)
+        except UnicodeDecodeError as error:
+            raise InvalidPayload(_not_utf8(error)) from None
+        self._undecoded = bytes(undecoded[used:])
+        pieces = self._pieces
+        if pieces and len(pieces[-1]) < _PIECE:
+            pieces[-1] += text
+        elif text:
+            pieces.append(text)
+
+    def control(self, head: int, payload: bytes | bytearray) -> bool | None:
+        """Handle a control frame; called by the parser."""
+        opcode, payload = head & 0x0F, bytes(payload)
+        if opcode == Opcode.PING:
+            # "Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in response,
+            # unless it already received a Close frame" (RFC 6455 §5.5.2). After our own Close
+            # nothing is sent either: the peer must not expect it.
+            if self.state is State.OPEN:
+                return self._events.ping_received(payload)
+            return False
+        if opcode == Opcode.PONG:
+            return self._events.pong_received(payload)
+        code, reason = _parse_close(payload)
+        if self.state is State.OPEN:
+            # "If an endpoint receives a Close frame and did not previously send a Close frame,
+            # the endpoint MUST send a Close frame in response [...] the endpoint typically
+            # echos the status code it received" (RFC 6455 §5.5.1).
+            self._write(Opcode.CLOSE, payload[:2])
+        self._move(Event.CLOSE_RECEIVED)
+        self._events.close_received(code, reason)
+        return True
+
+    def eof(self) -> None:
+        """The peer will send nothing more (RFC 6455 §7.1.5)."""
+        if self.state is not State.CLOSED:
+            self._move(Event.EOF)
+
+    # ---- a large frame, received into place ----
+
+    def vacancy(self) -> memoryview:
+        """Return where the next bytes of the large frame that has begun belong.
+
+        The view must be released before anything else is called here.
+        """
+        stored = self._stored
+        assert stored is not None
+        room = min(self._parser.remaining, _ROOM)
+        stored += bytes(room)
+        return memoryview(stored)[-room:]
+
+    def filled(self, count: int, room: int) -> None:
+        """Take `count` bytes that were received into `vacancy()`, which had `room`."""
+        stored = self._stored
+        assert stored is not None
+        start = len(stored) - room
+        del stored[start + count :]
+        self._parser.received_into(stored, start, count)
+
+    # ---- to the peer ----
+
+    def pack(self, message: str | BytesLike) -> bytes:
+        """Return a message as one frame.
+
+        Raises:
+            TypeError: It is neither `str` nor bytes-like.
+        """
+        return pack_message(message, self._client)
+
+    def ping(self, payload: BytesLike) -> None:
+        """Write a ping (RFC 6455 §5.5.2).
+
+        Raises:
+            TypeError: The payload is not bytes-like.
+            ValueError: It has over 125 bytes (RFC 6455 §5.5).
+        """
+        self._write(Opcode.PING, _control_payload(payload))
+
+    def pong(self, payload: BytesLike) -> None:
+        """Write a pong: the answer to a ping, or unsolicited (RFC 6455 §5.5.3).
+
+        Raises:
+            TypeError: The payload is not bytes-like.
+            ValueError: It has over 125 bytes (RFC 6455 §5.5).
+        """
+        self._write(Opcode.PONG, _control_payload(payload))
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake (RFC 6455 §7.1.2); only in state `OPEN`.
+
+        Raises:
+            TypeError: The code is not an `int` or the reason not a `str`.
+            ValueError: The code must not be sent, or the reason is too long.
+        """
+        payload = check_close(code, reason)
+        self._write(Opcode.CLOSE, payload)
+        self._deliver = _drop
+        self._move(Event.CLOSE_SENT)
+
+    def fail(self, error: ProtocolError) -> None:
+        """Fail the connection (RFC 6455 §7.1.7): our Close, unless it is sent already, and end.
+
+        Args:
+            error: Its code and reason go to the peer.
+        """
+        if self.state is State.OPEN:
+            payload = check_close(error.code, cut_reason(error.reason))
+            self._write(Opcode.CLOSE, payload)
+        self._move(Event.VIOLATION)
+        self._events.violated(error)
+
+    def _write(self, opcode: int, payload: bytes) -> None:
+        self._events.write(pack_frame(FIN | opcode, payload, self._client))
+
+    def _alive(self) -> bool:
+        return self.state is not State.CLOSED
+
+    def _move(self, event: Event) -> None:
+        self.state = TRANSITIONS[self.state, event]
+
+
+def _drop(message: str | bytes) -> None:
+    """After our own Close, messages are dropped, as the WHATWG `WebSocket` does."""
+
+
+def _not_utf8(error: UnicodeDecodeError) -> str:
+    return f"text message: {error.reason} at byte {error.start} (RFC 6455 §8.1)"
+
+
+def _control_payload(payload: BytesLike) -> bytes:
+    data = as_bytes(payload)
+    if len(data) > 125:
+        raise ValueError(f"control payload of {len(data)} bytes, at most 125 (RFC 6455 §5.5)")
+    return data

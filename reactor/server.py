@@ -1,0 +1,290 @@
+"""Listen, hold the connections, broadcast, stop gracefully."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from .connection import Connection
+from .errors import QueueFull
+from .handlers import Handlers
+from .loop.listener import BACKLOG, Listener, listen, listen_unix
+from .loop.reactor import Reactor
+from .opening import Opening
+from .protocol.frames import pack_message
+from .protocol.handshake import SAME_HOST, ServerPolicy
+from .settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, Union
+
+    from .loop.listener import Address
+    from .loop.timers import Timer
+    from .loop.transport import Transport
+    from .protocol.frames import BytesLike
+    from .protocol.handshake import Origins, Request
+
+    Where = Union[tuple[str, int], str, socket.socket, None]
+    Locations = Union[Mapping[str, Handlers], Iterable[str]]
+
+# Descriptors that are left to the rest of the program.
+_OTHER_DESCRIPTORS = 64
+# An opening handshake that has taken so long gives its place to a new one, in seconds.
+_SLOW_OPENING = 1.0
+
+
+class Server(Handlers):
+    """A WebSocket server in a reactor.
+
+    ```python
+    class Echo(Server):
+        def onmessage(self, client, message):
+            client.send(message)
+
+    Echo(("", 8000)).run()
+    ```
+
+    Handlers are methods of a subclass; or functions, as in `Server(address, onmessage=f)`; or
+    methods of a `Connection` class of your own, as in `Server(address, connection=Player)`.
+
+    Args:
+        address: Host and port, as `listen` takes them; the path of a unix socket; a listening
+            socket, or several in a list; or `None` to listen nowhere.
+        reactor: The reactor to live in; by default one of its own.
+        connection: The class of the connections.
+        locations: The paths that exist, as in `["/chat/{room}"]`, or a mapping from them to
+            the `Handlers` of each; `None` for any path.
+        subprotocols: Those that it speaks, the dearest first.
+        origins: Which web pages may connect: `"same"`, the default, for those from the same
+            host; a list of origins; or `None` for any. Behind a proxy that changes `Host`, give
+            the list.
+        max_connections: The most connections, those in their handshake included; who comes
+            then waits in the kernel's queue. By default what the process's limit for
+            descriptors leaves, less 64.
+        max_pending_handshakes: The most connections in their handshake. At the limit, those
+            that have taken over a second make room, the oldest first. 256.
+        backlog: How many connections may wait to be accepted. 1,024.
+        reuse_port: Share the port with other processes (SO_REUSEPORT).
+        **options: The limits and deadlines of `Settings`, and functions for handlers.
+
+    Attributes:
+        reactor: The reactor that it lives in.
+        clients: The open connections; it changes while handlers run, so iterate over a copy.
+        stopping: Whether `stop` was called.
+
+    Raises:
+        OSError: An address cannot be bound.
+        TypeError: An option is unknown.
+        ValueError: An option is out of its range.
+    """
+
+    def __init__(
+        self,
+        address: Where | Sequence[socket.socket] = None,
+        *,
+        reactor: Reactor | None = None,
+        connection: type[Connection] = Connection,
+        locations: Locations | None = None,
+        subprotocols: Sequence[str] = (),
+        origins: Origins = SAME_HOST,
+        max_connections: int | None = None,
+        max_pending_handshakes: int = 256,
+        backlog: int = BACKLOG,
+        reuse_port: bool = False,
+        **options: Any,
+    ) -> None:
+        names = set(Settings.__slots__)
+        self.settings = Settings(**{n: v for n, v in options.items() if n in names})
+        super().__init__(**{n: v for n, v in options.items() if n not in names})
+        self.policy = ServerPolicy(subprotocols, origins, locations)
+        self.stopping = False
+        self.clients: set[Connection] = set()
+        self._connection = connection
+        self._openings: dict[Opening, None] = {}
+        self._max_connections = max_connections or _descriptors()
+        self._max_openings = max_pending_handshakes
+        self._room_timer: Timer | None = None
+        self._listeners: list[Listener] = []
+        sockets = _sockets(address, backlog, reuse_port)
+        self._own_reactor = reactor is None
+        self.reactor = Reactor() if reactor is None else reactor
+        unlink = isinstance(address, str)
+        for sock in sockets:
+            listener = Listener(self.reactor, sock, self.accepted, unlink=unlink)
+            self._listeners.append(listener)
+        self.reactor.attach(self)
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where it listens: host and port (for IPv6 two numbers more), or a path."""
+        return [listener.address for listener in self._listeners]
+
+    def run(self) -> None:
+        """Run the reactor until the server has stopped, then drop whatever is left.
+
+        SIGINT and SIGTERM stop it gracefully: see `stop`.
+        """
+        try:
+            self.reactor.run()
+        finally:
+            self.close()
+
+    def stop(self, code: int = 1001, reason: str = "") -> None:
+        """Stop gracefully: accept nobody, close all connections, end when the last is closed.
+
+        It takes no longer than `close_timeout`. The reactor's `run` returns with the end of the
+        last that it serves.
+
+        Args:
+            code: The close code for all.
+            reason: At most 123 bytes in UTF-8.
+
+        Raises:
+            ValueError: The code must not be sent, or the reason is too long.
+        """
+        self.stopping = True
+        for listener in self._listeners:
+            listener.close()
+        for opening in list(self._openings):
+            opening.abort()
+        for client in list(self.clients):
+            client.close(code, reason)
+        self._end_if_stopped()
+
+    def close(self) -> None:
+        """Drop everything at once: listeners, handshakes, connections; `onclose` is told 1006.
+
+        Allowed any number of times. From inside a handler, `onclose` follows in the next step.
+        """
+        self.stop()
+        for client in list(self.clients):
+            client.abort()
+        if self.reactor.stepping:
+            return
+        # What has been dropped is told so in the next step.
+        while (self.clients or self._openings) and not self.reactor.closed:
+            self.reactor.step(0)
+        if self._own_reactor:
+            self.reactor.close()
+
+    def broadcast(self, message: str | BytesLike, *, exclude: Connection | None = None) -> None:
+        """Send a message to all clients, framed once.
+
+        For one that reads too slowly the overflow policy decides; "error" means "skip" here.
+
+        Args:
+            message: `str` goes as text, bytes-like as binary.
+            exclude: Who is left out, as whoever has caused it.
+
+        Raises:
+            TypeError: The message is neither `str` nor bytes-like.
+        """
+        frame = pack_message(message, masked=False)
+        for client in list(self.clients):
+            if client is not exclude:
+                try:
+                    client.send_packed(frame)
+                except QueueFull:
+                    continue
+
+    # ---- from the listeners and the handshakes ----
+
+    def accepted(self, sock: socket.socket, address: Address) -> None:
+        """Take over a connected socket; called by the listeners.
+
+        Args:
+            sock: The socket.
+            address: The peer's.
+        """
+        if len(self._openings) >= self._max_openings:
+            self._make_room()
+        if sock.family != getattr(socket, "AF_UNIX", None):
+            try:
+                # A message must not wait for the acknowledgement of the one before.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError:
+                sock.close()  # gone before it was taken over
+                return
+        self._openings[Opening(self, sock, address)] = None
+        self._mind_the_limit()
+
+    def connect(
+        self,
+        transport: Transport,
+        request: Request,
+        handlers: Handlers,
+        subprotocol: str | None,
+    ) -> Connection:
+        """Return the connection that a handshake has led to; called by `Opening`."""
+        connection = self._connection(self, transport, request, handlers, subprotocol)
+        self.clients.add(connection)
+        return connection
+
+    def opening_ended(self, opening: Opening) -> None:
+        """Forget a handshake; called by it."""
+        self._openings.pop(opening, None)
+        self._mind_the_limit()
+        self._end_if_stopped()
+
+    def connection_ended(self, connection: Connection) -> None:
+        """Forget a connection; called by it."""
+        self.clients.discard(connection)
+        self._mind_the_limit()
+        self._end_if_stopped()
+
+    def _make_room(self) -> None:
+        """Drop the oldest handshake: it is of those that have taken too long."""
+        oldest = next(iter(self._openings))
+        del self._openings[oldest]
+        oldest.abort()
+
+    def _mind_the_limit(self) -> None:
+        """Stop or go on accepting, as the number of connections and handshakes says."""
+        count = len(self.clients) + len(self._openings)
+        full = count >= self._max_connections or self._openings_full()
+        for listener in self._listeners:
+            if full:
+                listener.pause()
+            elif not self.stopping:
+                listener.resume()
+
+    def _openings_full(self) -> bool:
+        """Whether there are too many handshakes, and none has taken so long as to make room."""
+        if len(self._openings) < self._max_openings:
+            return False
+        oldest = next(iter(self._openings))
+        left = oldest.began + _SLOW_OPENING - self.reactor.now
+        if left <= 0:
+            return False
+        if self._room_timer is None or not self._room_timer.active:
+            self._room_timer = self.reactor.call_later(left, self._mind_the_limit)
+        return True
+
+    def _end_if_stopped(self) -> None:
+        if self.stopping and not self.clients and not self._openings:
+            self.reactor.detach(self)
+
+
+def _descriptors() -> int:
+    """Return how many connections the process's limit for descriptors leaves room for."""
+    try:
+        limit = os.sysconf("SC_OPEN_MAX")
+    except (AttributeError, ValueError):
+        limit = 512  # Windows: what its `select` takes
+    return max(1, limit - _OTHER_DESCRIPTORS)
+
+
+def _sockets(
+    address: Where | Sequence[socket.socket], backlog: int, reuse_port: bool
+) -> list[socket.socket]:
+    if address is None:
+        return []
+    if isinstance(address, str):
+        return [listen_unix(address, backlog=backlog)]
+    if isinstance(address, socket.socket):
+        return [address]
+    if isinstance(address, tuple):
+        return listen(address, backlog=backlog, reuse_port=reuse_port)
+    return list(address)
