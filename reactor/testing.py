@@ -259,6 +259,7 @@ class Peer:
         closed: Code and reason of the server's Close, or `None` before it.
         answers_pings: Whether it sends pongs and answers a Close, as a living client does.
         response: The head of the server's response.
+        body: What followed it, if it was no 101.
     """
 
     def __init__(
@@ -276,6 +277,7 @@ class Peer:
         self.closed: tuple[int, str] | None = None
         self.answers_pings = True
         self.response = b""
+        self.body = b""
         self._session = Session(self, client=True, max_message=1 << 40, max_fragments=1 << 40)
         self._unsent = b""
         self.sock, theirs = memory_pair()
@@ -376,14 +378,15 @@ class Peer:
         if not data:
             self.sock.close()
             return True
-        if self.response.endswith(b"\r\n\r\n"):
-            self._session.feed(data)
-        else:
-            head, end, rest = (self.response + data).partition(b"\r\n\r\n")
+        if not self.response.endswith(b"\r\n\r\n"):
+            head, end, data = (self.response + data).partition(b"\r\n\r\n")
             self.response = head + end
-            self._session.feed(rest)
-        while self._session.feed(b""):
-            pass
+        if self.response.startswith(b"HTTP/1.1 101 "):
+            more = self._session.feed(data)
+            while more:
+                more = self._session.feed(b"")
+        else:
+            self.body += data
         return True
 
     # ---- from the session ----

@@ -1,0 +1,125 @@
+"""Every block of code in the README and the docs runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reactor
+from reactor.testing import FakeClock, MemorySelector, Peer
+from tests.programs import program
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+# What is no program: a picture. All other languages have a test here.
+PICTURES = {"text"}
+
+
+def blocks(language: str) -> list[Any]:
+    return [
+        pytest.param(match[2], id=f"{page.name}-{number}")
+        for page in PAGES
+        for number, match in enumerate(BLOCK.finditer(page.read_text("utf-8")))
+        if match[1] == language
+    ]
+
+
+class InMemory:
+    """Puts the servers of a block into memory, and has each answer a client."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.clock = FakeClock()
+        self.servers: list[reactor.Server] = []
+        self.options: list[dict[str, Any]] = []
+        make, step = reactor.Server.__init__, reactor.Reactor.step
+
+        def in_memory(server: reactor.Server, address: object, **options: Any) -> None:
+            loop = reactor.Reactor(selector=MemorySelector(), clock=self.clock)
+            make(server, None, reactor=loop, **options)
+            self.servers.append(server)
+            self.options.append(options)
+
+        def without_waiting(loop: reactor.Reactor, timeout: float | None = None) -> None:
+            step(loop, 0)
+
+        monkeypatch.setattr(reactor.Server, "__init__", in_memory)
+        monkeypatch.setattr(reactor.Server, "run", lambda server: None)
+        monkeypatch.setattr(reactor.Reactor, "step", without_waiting)
+
+    def try_out(self) -> None:
+        """Connect two clients to each server, send, and close."""
+        assert self.servers
+        for server, options in zip(self.servers, self.options):
+            if server.stopping:  # the block has closed it itself
+                server.reactor.close()
+                continue
+            targets = [t.replace("{name}", "x") for t in options.get("locations") or ["/"]]
+            for target in targets:
+                peers = [Peer(server, self.clock, target) for _ in range(2)]
+                for peer in peers:
+                    assert peer.response.startswith(b"HTTP/1.1 101 "), target
+                peers[0].send("hello")
+                peers[0].close()
+                assert peers[0].closed == (1000, "")
+                peers[1].disconnect()
+            server.close()
+            server.reactor.close()
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_a_python_block_runs_and_its_server_serves(
+    code: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = InMemory(monkeypatch)
+    exec(compile(code, "block", "exec"), {"__name__": "block"})
+    world.try_out()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_the_javascript_block_gets_its_echo() -> None:
+    [code] = [parameter.values[0] for parameter in blocks("javascript")]
+    node = program("node")
+    command = [sys.executable, "-m", "reactor", "serve", "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            port = re.search(r"127\.0\.0\.1:(\d+)/", server.stderr.readline())
+            assert port is not None
+            script = str(code).replace("localhost:8000", f"127.0.0.1:{port[1]}")
+            script += "socket.addEventListener('message', () => process.exit(0));\n"
+            shown = subprocess.run(
+                [node, "--experimental-websocket", "-e", script],
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+            )
+            assert (shown.returncode, shown.stdout) == (0, "hello\n"), shown.stderr
+        finally:
+            server.terminate()
+
+
+def test_the_commands_are_those_that_ci_and_these_tests_run() -> None:
+    ci = (ROOT / ".ci" / "run").read_text("utf-8")
+    here = 'sys.executable, "-m", "reactor", "serve"' in Path(__file__).read_text("utf-8")
+    for parameter in blocks("bash"):
+        for line in str(parameter.values[0]).splitlines():
+            assert line in ci or (line == "python3 -m reactor serve" and here), line
+
+
+def test_every_language_of_a_block_is_tested() -> None:
+    found = {match[1] for page in PAGES for match in BLOCK.finditer(page.read_text("utf-8"))}
+    assert found <= {"python", "javascript", "bash"} | PICTURES
+
+
+def test_every_link_between_the_pages_leads_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
