@@ -19,31 +19,40 @@ from __future__ import annotations
 
 from .deadlines import Deadlines
 from .errors import ProtocolError, QueueFull
+from .handlers import Told
 from .logs import logger, printable
 from .loop.transport import LINGER
 from .protocol.session import Session, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Protocol
 
     from .handlers import Handlers
     from .loop.reactor import Reactor
     from .loop.transport import Transport
     from .protocol.frames import BytesLike
     from .protocol.handshake import Request
-    from .server import Server
+    from .settings import Settings
+
+    class Host(Protocol):
+        """What a `Connection` needs: the server."""
+
+        reactor: Reactor
+        settings: Settings
+
+        def connection_ended(self, connection: Connection) -> None:
+            """Forget this connection: it is closed."""
 
 
-class Connection:
+class Connection(Told):
     """One WebSocket connection of a `Server`, which makes it.
 
-    Its methods belong to the reactor's thread. Override `onopen`, `onmessage` and their kin in
-    a subclass, or leave them to the server's.
+    Its methods belong to the reactor's thread. Override `onopen`, `onmessage` and their kin
+    (see `Told`) in a subclass, or leave them to the server's.
 
     Attributes:
         server: The server that accepted it.
-        handlers: Who is told what is not overridden here: the server, or its location's.
         request: The client's opening request.
         subprotocol: What was agreed on, or `None`.
         close_code: The code of the end, once there is one: what `onclose` is told.
@@ -66,7 +75,6 @@ class Connection:
         "close_code",
         "close_reason",
         "data",
-        "handlers",
         "request",
         "server",
         "subprotocol",
@@ -75,14 +83,14 @@ class Connection:
 
     def __init__(
         self,
-        server: Server,
+        server: Host,
         transport: Transport,
         request: Request,
         handlers: Handlers,
         subprotocol: str | None,
     ) -> None:
-        self.server = server
-        self.handlers = handlers
+        super().__init__(handlers)
+        self.server: Any = server  # the user's class, with what it has of its own
         self.request = request
         self.subprotocol = subprotocol
         self.close_code: int | None = None
@@ -98,39 +106,10 @@ class Connection:
             max_message=settings.max_message,
             max_fragments=settings.max_fragments,
         )
+        self._session.state = State.CONNECTING
         self._deadlines = Deadlines(server.reactor, transport, settings, self)
         self._stop = self._paused = self._going_on = False
         self._pong: bytes | None = None
-
-    # ---- what the user overrides: see `Handlers` ----
-
-    def onopen(self) -> None:
-        """The handshake is over; messages may be sent."""
-        self.handlers.onopen(self)
-
-    def onmessage(self, message: Any) -> None:
-        """A message has come: `str` for text, `bytes` for binary."""
-        self.handlers.onmessage(self, message)
-
-    def onclose(self, code: int, reason: str) -> None:
-        """The connection has ended; called once, and nothing after it."""
-        self.handlers.onclose(self, code, reason)
-
-    def onerror(self, error: Exception) -> None:
-        """Something went wrong; `onclose` follows."""
-        self.handlers.onerror(self, error)
-
-    def ondrain(self) -> None:
-        """After `send` returned `False`, the queue has fallen to 16 KiB."""
-        self.handlers.ondrain(self)
-
-    def onping(self, payload: bytes) -> None:
-        """A ping has come; the pong is sent without being asked for."""
-        self.handlers.onping(self, payload)
-
-    def onpong(self, payload: bytes) -> None:
-        """A pong has come, asked for or not."""
-        self.handlers.onpong(self, payload)
 
     # ---- what the user calls ----
 
@@ -146,7 +125,7 @@ class Connection:
 
     @property
     def ready_state(self) -> State:
-        """Where it is in its life (WHATWG `readyState`): `OPEN`, `CLOSING` or `CLOSED`."""
+        """Where it is in its life (WHATWG `readyState`); `CONNECTING` only until `onopen`."""
         return self._session.state
 
     @property
@@ -190,7 +169,7 @@ class Connection:
         transport = self._transport
         waiting = transport.buffered
         if waiting and waiting + len(frame) > self._settings.max_write_queue:
-            return self._overflow(waiting + len(frame))
+            return self._has_room(len(frame)) and transport.write(frame)
         return transport.write(frame)
 
     def ping(self, payload: BytesLike = b"") -> None:
@@ -199,11 +178,14 @@ class Connection:
         Args:
             payload: At most 125 bytes, which the pong carries too.
 
+        For the write queue it counts as a message.
+
         Raises:
             TypeError: The payload is not bytes-like.
             ValueError: It is too long.
+            QueueFull: By the overflow policy "error".
         """
-        if self._session.state is State.OPEN:
+        if self._session.state is State.OPEN and self._has_room(len(payload)):
             self._session.ping(payload)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
@@ -227,9 +209,11 @@ class Connection:
 
     def abort(self) -> None:
         """Drop the connection at once; what is queued is lost, and `onclose` is told 1006."""
-        self._stop = True
-        self._session.eof()
-        self._transport.abort()
+        if self._session.state is not State.CONNECTING:
+            self._stop = True
+            self._deadlines.cancel()
+            self._session.eof()
+            self._transport.abort()
 
     def pause(self) -> None:
         """Stop reading and delivering; the peer is held up when the buffers are full.
@@ -262,11 +246,15 @@ class Connection:
         transport = self._transport
         transport.events = self
         transport.received = self._input
+        self._deadlines.start()
+        self._session.state = State.OPEN
         # Corked, so that what onopen sends leaves with the response.
         transport.cork()
-        transport.write(response)
-        self._guard(self.onopen)
-        transport.uncork()
+        try:
+            transport.write(response)
+            self.guard(self.onopen)
+        finally:
+            transport.uncork()
         if rest and not transport.closed:
             transport.received(rest)
 
@@ -293,8 +281,7 @@ class Connection:
 
     def filled(self, count: int, room: int) -> None:
         """Take bytes received into place; called by the transport."""
-        if count:
-            self._deadlines.last_seen = self._reactor.now
+        self._deadlines.last_seen = self._reactor.now
         transport = self._transport
         transport.cork()
         try:
@@ -308,7 +295,7 @@ class Connection:
         """The queue is short again; called by the transport."""
         self._unstop()
         if self._session.state is State.OPEN:
-            self._guard(self.ondrain)
+            self.guard(self.ondrain)
 
     def emptied(self) -> None:
         """The queue is empty; called by the transport."""
@@ -318,17 +305,28 @@ class Connection:
 
     def gone(self, error: OSError | None) -> None:
         """The socket is closed: the one way to `onclose`; called by the transport, once."""
+        # What had come whole before the end is delivered, as in steps before, unless the user
+        # has paused.
+        more = False
+        try:
+            if not self._paused:
+                self._stop = False
+                more = self._session.feed(b"")
+        finally:
+            if more and not self._paused:
+                self._reactor.call_soon(self.gone, error)
+            else:
+                self._end(error)
+
+    def _end(self, error: OSError | None) -> None:
         self._deadlines.cancel()
-        # What had come whole before the end is delivered, unless the user has paused.
-        while not self._paused and self._session.feed(b""):
-            self._stop = False
         self._session.eof()
         self.server.connection_ended(self)
-        if error is not None and not self.was_clean:
-            self._tell_error(error)
         if self.close_code is None:
             self.close_code = 1006
-        self._guard(self.onclose, self.close_code, self.close_reason)
+        if error is not None and not self.was_clean:
+            self.tell(self.onerror, error)
+        self.tell(self.onclose, self.close_code, self.close_reason)
 
     # ---- from the session ----
 
@@ -341,12 +339,13 @@ class Connection:
         try:
             self.onmessage(message)
         except Exception as error:
-            self._handler_failed("onmessage", error)
+            self.log(self.onmessage, error)
+            self.handler_failed(error)
         return self._stop or self._transport.choked
 
     def ping_received(self, payload: bytes) -> bool:
         """Answer a ping; called by the session."""
-        self._guard(self.onping, payload)
+        self.guard(self.onping, payload)
         if self._session.state is State.OPEN:
             # A peer that pings and does not read must not fill the queue: "If an endpoint
             # receives a Ping frame and has not yet sent Pong frame(s) in response to previous
@@ -363,7 +362,7 @@ class Connection:
     def pong_received(self, payload: bytes) -> bool:
         """Note an answer; called by the session."""
         self._deadlines.pong_received(payload)
-        self._guard(self.onpong, payload)
+        self.guard(self.onpong, payload)
         return self._stop
 
     def close_received(self, code: int, reason: str) -> None:
@@ -376,7 +375,7 @@ class Connection:
         """End, since the peer broke a rule; called by the session."""
         self.close_code, self.close_reason = error.code, error.reason
         logger().info("%s: %s", printable(str(self.address)), printable(str(error)))
-        self._tell_error(error)
+        self.tell(self.onerror, error)
         self._finish()
 
     def large_frame(self, begun: bool) -> None:
@@ -423,9 +422,15 @@ class Connection:
             self._stop = False
             self._go_on_soon()
 
-    def _overflow(self, size: int) -> bool:
-        """Apply the policy for a queue that is full."""
-        settings = self._settings
+    def _has_room(self, size: int) -> bool:
+        """Return whether the queue may take `size` bytes more; if not, apply the policy."""
+        transport, settings = self._transport, self._settings
+        if transport.buffered + size > settings.max_write_queue:
+            transport.flush()  # what is corked does not wait for the peer
+        waiting = transport.buffered
+        size += waiting
+        if not waiting or size <= settings.max_write_queue:
+            return True
         if settings.overflow == "skip":
             return False
         error = QueueFull(size, settings.max_write_queue)
@@ -457,40 +462,25 @@ class Connection:
 
     def _fail(self, reason: str, error: Exception) -> None:
         """Fail the connection for a fault that is not one of the peer's grammar: 1011."""
-        if self._session.state is not State.OPEN:
-            self.abort()
-            return
-        self.close_code, self.close_reason = 1011, reason
-        self._session.close(1011, reason)
-        self._session.eof()
-        self._tell_error(error)
-        self._finish()
+        is_open = self._session.state is State.OPEN
+        if is_open:
+            self.close_code, self.close_reason = 1011, reason
+            self._session.close(1011, reason)
+            self._session.eof()
+        self.tell(self.onerror, error)
+        if is_open:
+            self._finish()
 
     def _drop(self, error: Exception) -> None:
         """Drop the connection, since nothing more can be said to the peer."""
         logger().info("%s: %s", printable(str(self.address)), error)
         self.close_reason = str(error)
         self.abort()
-        self._tell_error(error)
+        self.tell(self.onerror, error)
 
-    # ---- the user's functions, guarded ----
-
-    def _guard(self, handler: Any, *args: Any) -> None:
-        try:
-            handler(*args)
-        except Exception as error:
-            self._handler_failed(handler.__name__, error)
-
-    def _handler_failed(self, name: str, error: Exception) -> None:
+    def handler_failed(self, error: Exception) -> None:
         """One connection's handler raised: that connection fails, the others live."""
-        logger().error("%s of %r raised", name, self, exc_info=error)
         self._fail("internal error", error)
-
-    def _tell_error(self, error: Exception) -> None:
-        try:
-            self.onerror(error)
-        except Exception as second:
-            logger().error("onerror of %r raised", self, exc_info=second)
 
     def __repr__(self) -> str:
         """Return state, address and target."""

@@ -6,7 +6,9 @@ finds every timer due at once, and the peers' answers waiting unread.
 
 So a message touches a time stamp, never the timer; the timer, when it fires, looks how much is
 left, and is set again. Any byte is life. The reactor reads its sockets before it calls its
-timers, and time in which the loop itself did not run is not counted as the peer's silence.
+timers, and when it was the loop itself that did not run, the peer is given its time again,
+once for each ping. What is being sent is watched by the write timeout alone: a ping would wait
+behind it, and a slow reader is not a silent one.
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ class Deadlines:
     """
 
     __slots__ = (
+        "_ending",
         "_overdue",
         "_ping",
         "_ping_sent",
@@ -73,16 +76,29 @@ class Deadlines:
         self._transport = transport
         self._settings = settings
         self._overdue = overdue
+        self._ending = False
         self._ping = b""
         self._ping_sent = _NEVER
-        self.last_seen = reactor.now
+        self._timer: Timer
         self.rtt: float | None = None
-        self._timer: Timer = reactor.call_at(self._next(), self._look)
+
+    def start(self) -> None:
+        """Begin to watch; called once, before all else."""
+        self.last_seen = self._reactor.now
+        self._timer = self._reactor.call_at(self._next(), self._look)
 
     def end_within(self, delay: float, overdue: Callable[[], object]) -> None:
-        """From now on, watch the end alone: call `overdue` after `delay` seconds."""
-        self._timer.cancel()
-        self._timer = self._reactor.call_later(delay, overdue)
+        """From now on, watch the end alone: call `overdue` after `delay` seconds.
+
+        An end that was to come sooner stays where it was.
+        """
+        before, reactor = self._timer, self._reactor
+        before.cancel()
+        self._timer = reactor.call_later(delay, overdue)
+        if self._ending and before.when < self._timer.when:
+            self._timer.cancel()
+            self._timer = reactor.call_at(before.when, overdue)
+        self._ending = True
 
     def cancel(self) -> None:
         """Watch nothing any more."""
@@ -97,7 +113,8 @@ class Deadlines:
     @property
     def _awaits_life(self) -> bool:
         """Whether nothing has come since the last ping."""
-        return self._ping_sent >= self.last_seen
+        # Not so if both are the same tick of a coarse clock.
+        return self._ping_sent > self.last_seen
 
     def _next(self) -> float:
         """Return when to look next: when a deadline can have come at the earliest."""
@@ -120,15 +137,15 @@ class Deadlines:
             self._overdue.stuck()
             return
         if settings.ping_interval is not None:
-            if not transport.reading:
-                # It is we who do not listen.
+            if not transport.reading or transport.buffered:
+                # It is we who do not listen, or do not come to speak.
                 self.last_seen = now
             elif self._awaits_life:
-                if late > _LATE:
-                    self._ping_sent += late
                 if now >= self._ping_sent + settings.ping_timeout:
-                    self._overdue.silent()
-                    return
+                    if late <= _LATE or not self._ping:
+                        self._overdue.silent()
+                        return
+                    self._ping, self._ping_sent = b"", now
             elif now >= self.last_seen + settings.ping_interval:
                 self._ping_sent = now
                 self._ping = int(now * 1e6).to_bytes(8, "big", signed=True)

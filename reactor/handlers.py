@@ -1,6 +1,12 @@
-"""What the user is told: one method for each event, none of which does anything."""
+"""What the user is told: one method for each event.
+
+`Handlers` are those of a whole server, and none of them does anything; `Told` is what has them:
+a connection, whose own methods, unless they are overridden, hand over to the server's.
+"""
 
 from __future__ import annotations
+
+from .logs import logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,13 +29,15 @@ class Handlers:
         **functions: By the names of the methods, instead of overriding them.
 
     Raises:
-        TypeError: A name is none of them.
+        TypeError: A name is none of them, or what is given for it cannot be called.
     """
 
     def __init__(self, **functions: Callable[..., Any]) -> None:
         for name, function in functions.items():
             if not name.startswith("on") or not hasattr(Handlers, name):
                 raise TypeError(f"{type(self).__name__}() has no option {name!r}")
+            if not callable(function):
+                raise TypeError(f"{name}={function!r} cannot be called")
             setattr(self, name, function)
 
     def onrequest(self, request: Request) -> Answer:
@@ -80,3 +88,72 @@ class Handlers:
 
     def onpong(self, client: Any, payload: bytes) -> None:
         """A pong has come, asked for or not."""
+
+
+class Told:
+    """What is told: a connection, whose handlers can be its own or those of a `Handlers`.
+
+    Args:
+        handlers: See the attribute.
+
+    Attributes:
+        handlers: Who is told what is not overridden here: the server, or its location's.
+    """
+
+    __slots__ = ("handlers",)
+
+    def __init__(self, handlers: Handlers) -> None:
+        self.handlers = handlers
+
+    def onopen(self) -> None:
+        """The handshake is over; messages may be sent."""
+        self.handlers.onopen(self)
+
+    def onmessage(self, message: Any) -> None:
+        """A message has come: `str` for text, `bytes` for binary."""
+        self.handlers.onmessage(self, message)
+
+    def onclose(self, code: int, reason: str) -> None:
+        """The connection has ended; called once, and nothing after it."""
+        self.handlers.onclose(self, code, reason)
+
+    def onerror(self, error: Exception) -> None:
+        """Something went wrong; `onclose` follows."""
+        self.handlers.onerror(self, error)
+
+    def ondrain(self) -> None:
+        """After `send` returned `False`, the queue has fallen to 16 KiB."""
+        self.handlers.ondrain(self)
+
+    def onping(self, payload: bytes) -> None:
+        """A ping has come; the pong is sent without being asked for."""
+        self.handlers.onping(self, payload)
+
+    def onpong(self, payload: bytes) -> None:
+        """A pong has come, asked for or not."""
+        self.handlers.onpong(self, payload)
+
+    # ---- calling them ----
+
+    def handler_failed(self, error: Exception) -> None:
+        """A handler raised, which was logged: what follows is for the subclass to say."""
+
+    def guard(self, handler: Any, *args: Any) -> None:
+        """Call a handler; what it raises is logged, and fails the connection."""
+        try:
+            handler(*args)
+        except Exception as error:
+            self.log(handler, error)
+            self.handler_failed(error)
+
+    def tell(self, handler: Any, *args: Any) -> None:
+        """Call a handler of the end; what it raises is logged, and changes nothing."""
+        try:
+            handler(*args)
+        except Exception as error:
+            self.log(handler, error)
+
+    def log(self, handler: Any, error: Exception) -> None:
+        """Log what a handler has raised."""
+        name = getattr(handler, "__name__", handler)
+        logger().error("%s of %r raised", name, self, exc_info=error)

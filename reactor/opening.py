@@ -13,16 +13,38 @@ from .errors import HandshakeError
 from .logs import logger, printable
 from .loop.transport import LINGER, Transport
 from .protocol import handshake
-from .protocol.http import Headers, HeadReader, Response, http_date
+from .protocol.http import HeadReader, Response, http_date
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from typing import Any
+    from typing import Any, Protocol
 
-    from .handlers import Handlers
-    from .protocol.handshake import Request
-    from .server import Server
+    from .connection import Connection
+    from .loop.reactor import Reactor
+    from .protocol.handshake import Request, ServerPolicy
+    from .protocol.http import Headers
+    from .settings import Settings
+
+    class Host(Protocol):
+        """What an `Opening` needs: the server, whose `onrequest` is asked besides."""
+
+        reactor: Reactor
+        settings: Settings
+        policy: ServerPolicy
+        stopping: bool
+
+        def connect(
+            self,
+            transport: Transport,
+            request: Request,
+            handlers: Any,
+            subprotocol: str | None,
+        ) -> Connection:
+            """Return the connection that the handshake has led to."""
+
+        def opening_ended(self, opening: Opening) -> None:
+            """Forget this handshake: it is over."""
 
 
 class Opening:
@@ -36,7 +58,7 @@ class Opening:
 
     __slots__ = ("_head", "_timer", "_transport", "address", "began", "request", "server")
 
-    def __init__(self, server: Server, sock: socket.socket, address: Any) -> None:
+    def __init__(self, server: Host, sock: socket.socket, address: Any) -> None:
         reactor = server.reactor
         self.server = server
         self.address = address
@@ -81,16 +103,19 @@ class Opening:
         server = self.server
         if server.stopping:
             raise HandshakeError(503, "the server is stopping", [("Retry-After", "1")])
-        handlers: Handlers = server
+        handlers: Any = server
         upgrade = handshake.wants_upgrade(request)
         if upgrade:
             handlers = server.policy.check(request) or server
         try:
             answer = handlers.onrequest(request)
-            extra = Headers() if isinstance(answer, Response) else Headers(answer or ())
+            fields = () if isinstance(answer, Response) else answer or ()
+            extra = handshake.extra_fields(fields)
         except Exception:
-            logger().exception("onrequest raised for %r", request)
+            logger().exception("onrequest raised for %s", printable(repr(request)))
             raise HandshakeError(500, "the server failed to answer") from None
+        if self._transport.closed:
+            return  # by onrequest, as when it stops the server
         if isinstance(answer, Response):
             self._respond(answer)
         elif upgrade:
@@ -98,13 +123,13 @@ class Opening:
         else:
             raise server.policy.refuse(request)
 
-    def _open(self, request: Request, handlers: Handlers, extra: Headers, rest: bytes) -> None:
+    def _open(self, request: Request, handlers: Any, extra: Headers, rest: bytes) -> None:
         subprotocol = self.server.policy.subprotocol(request)
         response = handshake.accept(request, subprotocol, extra)
         request.forget()
+        connection = self.server.connect(self._transport, request, handlers, subprotocol)
         self._timer.cancel()
         self.server.opening_ended(self)
-        connection = self.server.connect(self._transport, request, handlers, subprotocol)
         connection.begin(response, rest)
 
     def _reject(self, error: HandshakeError) -> None:
@@ -115,6 +140,8 @@ class Opening:
         """Answer and end: what follows the head is never parsed."""
         head_only = self.request is not None and self.request.method == "HEAD"
         transport = self._transport
+        # Also if writing fails, when the transport reads once more what the peer had sent.
+        transport.received = self._ignore
         transport.write(response.pack(http_date(time.gmtime()), head_only=head_only))
         self._timer.cancel()
         transport.finish()
@@ -122,6 +149,9 @@ class Opening:
             settings = self.server.settings
             delay = settings.close_timeout if transport.buffered else LINGER
             self._timer = self.server.reactor.call_later(delay, transport.abort)
+
+    def _ignore(self, data: bytes) -> None:
+        """Drop what follows the head."""
 
     def _overdue(self) -> None:
         if self._head.started:

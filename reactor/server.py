@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 
 from .connection import Connection
-from .errors import QueueFull
+from .errors import HandshakeError, QueueFull
 from .handlers import Handlers
+from .logs import logger
 from .loop.listener import BACKLOG, Listener, listen, listen_unix
 from .loop.reactor import Reactor
 from .opening import Opening
 from .protocol.frames import pack_message
 from .protocol.handshake import SAME_HOST, ServerPolicy
+from .protocol.session import check_close
 from .settings import Settings
 
 TYPE_CHECKING = False
@@ -99,6 +102,12 @@ class Server(Handlers):
         self.settings = Settings(**{n: v for n, v in options.items() if n in names})
         super().__init__(**{n: v for n, v in options.items() if n not in names})
         self.policy = ServerPolicy(subprotocols, origins, locations)
+        for name, number in (
+            ("max_connections", max_connections),
+            ("max_pending_handshakes", max_pending_handshakes),
+        ):
+            if number is not None and number < 1:
+                raise ValueError(f"{name}={number!r}, not above zero")
         self.stopping = False
         self.clients: set[Connection] = set()
         self._connection = connection
@@ -127,7 +136,8 @@ class Server(Handlers):
         SIGINT and SIGTERM stop it gracefully: see `stop`.
         """
         try:
-            self.reactor.run()
+            if not self._ended:
+                self.reactor.run()
         finally:
             self.close()
 
@@ -142,8 +152,12 @@ class Server(Handlers):
             reason: At most 123 bytes in UTF-8.
 
         Raises:
+            TypeError: The code is not an `int` or the reason not a `str`.
             ValueError: The code must not be sent, or the reason is too long.
         """
+        check_close(code, reason)
+        if self.reactor.closed:
+            return  # with all that there was, or left behind by a fork: it is the parent's
         self.stopping = True
         for listener in self._listeners:
             listener.close()
@@ -161,7 +175,7 @@ class Server(Handlers):
         self.stop()
         for client in list(self.clients):
             client.abort()
-        if self.reactor.stepping:
+        if self.reactor.stepping or self.reactor.closed:
             return
         # What has been dropped is told so in the next step.
         while (self.clients or self._openings) and not self.reactor.closed:
@@ -217,8 +231,18 @@ class Server(Handlers):
         handlers: Handlers,
         subprotocol: str | None,
     ) -> Connection:
-        """Return the connection that a handshake has led to; called by `Opening`."""
-        connection = self._connection(self, transport, request, handlers, subprotocol)
+        """Return the connection that a handshake has led to; called by `Opening`.
+
+        Raises:
+            HandshakeError: Making it raised: 500; or stopped the server: 503.
+        """
+        try:
+            connection = self._connection(self, transport, request, handlers, subprotocol)
+        except Exception:
+            logger().exception("%s() raised", self._connection.__name__)
+            raise HandshakeError(500, "the server failed to answer") from None
+        if transport.closed:
+            raise HandshakeError(503, "the server is stopping")
         self.clients.add(connection)
         return connection
 
@@ -262,8 +286,12 @@ class Server(Handlers):
             self._room_timer = self.reactor.call_later(left, self._mind_the_limit)
         return True
 
+    @property
+    def _ended(self) -> bool:
+        return self.stopping and not self.clients and not self._openings
+
     def _end_if_stopped(self) -> None:
-        if self.stopping and not self.clients and not self._openings:
+        if self._ended:
             self.reactor.detach(self)
 
 
@@ -273,6 +301,8 @@ def _descriptors() -> int:
         limit = os.sysconf("SC_OPEN_MAX")
     except (AttributeError, ValueError):
         limit = 512  # Windows: what its `select` takes
+    if limit < 0:
+        return sys.maxsize  # there is no limit
     return max(1, limit - _OTHER_DESCRIPTORS)
 
 

@@ -29,6 +29,7 @@ class Settings:
             answers pings and does not read is as dead.
 
     Raises:
+        TypeError: A size or a time is not a number.
         ValueError: A size or a time is not above zero, or the policy is none of the three.
     """
 
@@ -68,7 +69,11 @@ class Settings:
         self.write_timeout = write_timeout
         for name in self.__slots__:
             value = getattr(self, name)
-            if name != "overflow" and value is not None and not value > 0:
+            if name == "overflow" or (name == "ping_interval" and value is None):
+                continue
+            if not isinstance(value, (int, float)):
+                raise TypeError(f"{name}={value!r}, not a number")
+            if not value > 0:
                 raise ValueError(f"{name}={value!r}, not above zero")
         if overflow not in ("close", "skip", "error"):
             raise ValueError(f'overflow={overflow!r}, not "close", "skip" or "error"')

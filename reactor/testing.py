@@ -3,12 +3,12 @@
 ```python
 def test_a_silent_client_is_dropped():
     clock = FakeClock()
-    peer = Peer.of(Chat, clock=clock, ping_interval=20, ping_timeout=10)
-    peer.send("hello")
-    assert peer.received == ["* someone came"]
-    peer.answers_pings = False
-    peer.advance(31)
-    assert peer.closed == (1011, "ping timeout")
+    with Peer.of(Chat, clock=clock, ping_interval=20, ping_timeout=10) as peer:
+        peer.send("hello")
+        assert peer.received == ["* someone came"]
+        peer.answers_pings = False
+        peer.advance(31)
+        assert peer.closed == (1011, "ping timeout")
 ```
 
 Nothing here waits, sleeps or opens a socket: the same test does the same each time. A `Reactor`
@@ -19,15 +19,17 @@ and the test holds the other, by hand or as a `Peer`.
 from __future__ import annotations
 
 import selectors
+import socket
 
 from .loop.reactor import EVENT_READ, EVENT_WRITE, Reactor
 from .protocol.frames import pack_frame
-from .protocol.session import Session
+from .protocol.session import Session, State
 from .server import Server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import TracebackType
     from typing import Any
 
     from .errors import ProtocolError
@@ -74,12 +76,13 @@ class MemorySocket:
         inbox: What has come and was not read.
         input_ended: Whether nothing more will come.
         other: The other end.
+        watcher: The selector that it is registered with, or was.
     """
 
     _next_number = 1_000_000
 
     def __init__(self) -> None:
-        self.family = 1
+        self.family = getattr(socket, "AF_UNIX", None)
         self.capacity = 1 << 62
         self.chunk = 1 << 62
         self.failure: OSError | None = None
@@ -88,6 +91,7 @@ class MemorySocket:
         self.input_ended = False
         self._output_ended = False
         self.other: MemorySocket | None = None
+        self.watcher: MemorySelector | None = None
         MemorySocket._next_number += 1
         self._number = MemorySocket._next_number
 
@@ -213,6 +217,8 @@ class MemorySelector(selectors.BaseSelector):
             raise KeyError(f"{fileobj!r} is already registered")
         key = selectors.SelectorKey(fileobj, fileobj.fileno(), events, data)
         self._keys[fileobj] = key
+        if isinstance(fileobj, MemorySocket):
+            fileobj.watcher = self
         return key
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
@@ -243,7 +249,7 @@ class MemorySelector(selectors.BaseSelector):
 
 
 class Peer:
-    """A client of a server, in memory.
+    """A client of a server, in memory; as a context manager, it closes the server's reactor.
 
     Args:
         server: On a reactor with a `MemorySelector`; see `of`.
@@ -280,6 +286,7 @@ class Peer:
         self.body = b""
         self._session = Session(self, client=True, max_message=1 << 40, max_fragments=1 << 40)
         self._unsent = b""
+        self._muted = False
         self.sock, theirs = memory_pair()
         accepted: Any = theirs
         server.accepted(accepted, ("memory", self.sock.fileno()))
@@ -309,6 +316,19 @@ class Peer:
         reactor = Reactor(selector=MemorySelector(), clock=clock)
         return cls(server(None, reactor=reactor, **options), clock, target, headers)
 
+    def __enter__(self) -> Peer:
+        """Return the client."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the server and its reactor."""
+        self.server.reactor.close()
+
     def send(self, message: str | BytesLike) -> None:
         """Send a message, and let the server answer."""
         self.write(self._session.pack(message))
@@ -320,8 +340,9 @@ class Peer:
         self.settle()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Begin the closing handshake, and let the server answer."""
-        self._session.close(code, reason)
+        """Begin the closing handshake, unless that has been done, and let the server answer."""
+        if self._session.state is State.OPEN:
+            self._session.close(code, reason)
         self.settle()
 
     def frame(self, head: int, payload: bytes) -> None:
@@ -340,7 +361,7 @@ class Peer:
         while True:
             self.settle()
             wait = reactor.next_timeout()
-            if wait is None or self.clock.now + wait > end:
+            if wait is None or self.clock.now + wait > end or reactor.closed:
                 break
             self.clock.advance(wait)
         self.clock.advance(end - self.clock.now)
@@ -348,11 +369,12 @@ class Peer:
 
     def settle(self) -> None:
         """Make steps and read what comes, until nothing moves any more."""
-        reactor = self.server.reactor
+        reactor, other = self.server.reactor, self.sock.other
         while not reactor.closed:
             reactor.step(0)
             moved = self._read() | self._send_on()
-            if not moved and reactor.next_timeout() != 0:
+            ready = other and other.watcher and other.watcher.select()
+            if not moved and not ready and reactor.next_timeout() != 0:
                 return
 
     def _send_on(self) -> bool:
@@ -382,9 +404,12 @@ class Peer:
             head, end, data = (self.response + data).partition(b"\r\n\r\n")
             self.response = head + end
         if self.response.startswith(b"HTTP/1.1 101 "):
+            # What the session sends by itself are answers.
+            self._muted = not self.answers_pings
             more = self._session.feed(data)
             while more:
                 more = self._session.feed(b"")
+            self._muted = False
         else:
             self.body += data
         return True
@@ -393,6 +418,8 @@ class Peer:
 
     def write(self, data: bytes) -> object:
         """Send bytes, those for which there is no room as soon as there is some."""
+        if self._muted:
+            return False
         self._unsent += data
         return self._send_on()
 
@@ -403,8 +430,7 @@ class Peer:
     def ping_received(self, payload: bytes) -> None:
         """Note a ping, and answer it."""
         self.pings.append(payload)
-        if self.answers_pings:
-            self._session.pong(payload)
+        self._session.pong(payload)
 
     def pong_received(self, payload: bytes) -> None:
         """Note a pong."""

@@ -3,11 +3,12 @@
 Facts: a listener stays readable while `accept` fails for want of descriptors, so a loop that
 only logs it spins. A connection can be gone before it is accepted, or be refused by a
 firewall: that is the connection's fault, not the listener's. Windows' SO_REUSEADDR lets another
-program take the port; elsewhere it only lets a restarted server bind at once.
+program take the port; elsewhere it only lets a restarted server bind at once. To connect to a
+file that is no socket is refused just as by a socket that a dead server left behind.
 
 So: at most 16 accepts a step; errors of one connection are passed over; without descriptors, a
 spare one is given up to accept and drop the newcomers, who see it at once, and the listener
-pauses for 0.1 s, doubling to 1 s.
+pauses for 0.1 s, doubling to 1 s; so it does when nothing but errors comes.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 
 from ..logs import logger
 from .reactor import EVENT_READ, Pollable, Reactor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, Union
 
     Address = Union[tuple[Any, ...], str]
@@ -31,6 +33,10 @@ _BATCH = 16
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 1.0
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _LISTENER_GONE = frozenset((errno.EBADF, errno.EINVAL, errno.ENOTSOCK))
+# What `bind` says of an address that this machine has not, as `::1` where IPv6 is off.
+_NO_SUCH_ADDRESS = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
+# How often a free port is tried that another program has at another of a name's addresses.
+_PORTS = 8
 
 
 class Listener(Pollable):
@@ -41,6 +47,9 @@ class Listener(Pollable):
         sock: The socket, listening, which becomes the listener's own; made non-blocking here.
         accepted: Called with each accepted socket and its peer's address.
         unlink: Whether to remove a unix socket's file at the end.
+
+    Attributes:
+        address: Where it listens: host and port, and for IPv6 two numbers more; or a path.
     """
 
     __slots__ = (
@@ -53,6 +62,7 @@ class Listener(Pollable):
         "_spare",
         "_starved",
         "_wanted",
+        "address",
     )
 
     def __init__(
@@ -67,19 +77,15 @@ class Listener(Pollable):
         sock.setblocking(False)
         self._reactor = reactor
         self._accepted = accepted
-        self._spare: int | None = os.open(os.devnull, os.O_RDONLY)
+        self.address: Address = sock.getsockname()
+        self._spare: int | None = None
+        self._take_spare()
         self._pause = _FIRST_PAUSE
         self._wanted = True
         self._closed = self._listening = self._starved = False
-        self._inode = _inode(sock.getsockname()) if unlink else None
+        self._inode = _inode(self.address) if unlink else None
         reactor.adopt(self)
         self._watch()
-
-    @property
-    def address(self) -> Address:
-        """Where it listens: host and port, and for IPv6 two numbers more; or a path."""
-        name: Address = self.sock.getsockname()
-        return name
 
     def pause(self) -> None:
         """Stop accepting; who connects waits in the kernel's queue."""
@@ -95,11 +101,12 @@ class Listener(Pollable):
         """Stop listening; allowed any number of times."""
         if self._closed:
             return
-        path = self.sock.getsockname()
-        # Another server may have bound the path in the meantime: the file is then its.
-        if self._inode is not None and _inode(path) == self._inode:
-            os.unlink(path)
-        self._reactor.release(self)
+        try:
+            # Another server may have bound the path in the meantime: the file is then its.
+            if self._inode is not None and _inode(self.address) == self._inode:
+                os.unlink(self.address)  # type: ignore[arg-type]
+        finally:
+            self._reactor.release(self)
 
     def dispose(self) -> None:
         """Close the socket and the spare descriptor; called by the reactor."""
@@ -118,6 +125,7 @@ class Listener(Pollable):
             self._reactor.unregister(self.sock)
 
     def _ready(self, mask: int) -> None:
+        failed = 0
         for _ in range(_BATCH):
             # What is called for one connection may pause or close the listener.
             if not self._listening or self._closed:
@@ -134,24 +142,36 @@ class Listener(Pollable):
                     logger().error("the listening socket is gone: %s", error)
                     self._reactor.release(self)
                     return
-                continue  # this connection's own: reset or refused before it was accepted
+                # This connection's own: reset or refused before it was accepted.
+                failed += 1
+                if failed == _BATCH:
+                    self._rest(error)
+                continue
             self._pause = _FIRST_PAUSE
             self._accepted(sock, address)
 
     def _shed(self, error: OSError) -> None:
         """Drop those who wait, with the spare descriptor, and pause."""
-        logger().warning("no room for more connections (%s), pausing %g s", error, self._pause)
         self._free_spare()
         try:
             for _ in range(_BATCH):
                 self.sock.accept()[0].close()
         except OSError:
             pass  # nobody waits any more, or still no room: the pause is for that
-        self._take_spare()
+        try:
+            # Without the spare one: the first record imports `logging`, which opens files.
+            self._rest(error)
+        finally:
+            self._take_spare()
+
+    def _rest(self, error: OSError) -> None:
+        """Accept nobody for a while."""
+        pause = self._pause
+        self._pause = min(pause * 2, _LAST_PAUSE)
         self._starved = True
         self._watch()
-        self._reactor.call_later(self._pause, self._retry)
-        self._pause = min(self._pause * 2, _LAST_PAUSE)
+        self._reactor.call_later(pause, self._retry)
+        logger().warning("cannot accept connections (%s), pausing %g s", error, pause)
 
     def _retry(self) -> None:
         if not self._closed:
@@ -160,9 +180,9 @@ class Listener(Pollable):
             self._watch()
 
     def _free_spare(self) -> None:
-        if self._spare is not None:
-            os.close(self._spare)
-            self._spare = None
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            os.close(spare)
 
     def _take_spare(self) -> None:
         if self._spare is None:
@@ -191,7 +211,7 @@ def listen(
     Args:
         address: The host, and the port or 0 for any that is free. The host `""` means all
             interfaces, IPv6 and IPv4 by one socket where the system can; a name means each of
-            its addresses.
+            its addresses that this machine has.
         backlog: How many connections may wait to be accepted.
         reuse_port: Share the port with other processes that say so too (SO_REUSEPORT).
 
@@ -204,15 +224,37 @@ def listen(
     found = socket.getaddrinfo(
         host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
+    names = list(dict.fromkeys((family, name) for family, _, _, _, name in found))
+    for _ in range(_PORTS - 1):
+        try:
+            return _bound_all(names, port, backlog, reuse_port)
+        except OSError as error:
+            if port or error.errno != errno.EADDRINUSE:
+                raise
+    return _bound_all(names, port, backlog, reuse_port)
+
+
+def _bound_all(
+    names: Sequence[tuple[int, tuple[Any, ...]]], port: int, backlog: int, reuse_port: bool
+) -> list[socket.socket]:
     sockets: list[socket.socket] = []
+    missing: OSError | None = None
     try:
-        for family, _, _, _, name in dict.fromkeys(found):
+        for family, name in names:
             # The first decides which free port it is; the others follow.
             where = (name[0], port, *name[2:])
-            sock = _bound(family, where, backlog, reuse_port)
+            try:
+                sock = _bound(family, where, backlog, reuse_port)
+            except OSError as error:
+                if error.errno not in _NO_SUCH_ADDRESS:
+                    raise
+                missing = error
+                continue
             sockets.append(sock)
             port = port or sock.getsockname()[1]
-    except OSError:
+        if missing is not None and not sockets:
+            raise missing
+    except BaseException:
         for sock in sockets:
             sock.close()
         raise
@@ -264,7 +306,8 @@ def _left_behind(path: str) -> bool:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            return True
+            # A file that is no socket is somebody's; a name without a file is in use.
+            return path[:1] != "\0" and stat.S_ISSOCK(os.lstat(path).st_mode)
         except OSError:
             return False
         return False
@@ -284,7 +327,13 @@ def inherited_sockets() -> list[socket.socket]:
     count = int(os.environ.pop("LISTEN_FDS", "0"))
     del os.environ["LISTEN_PID"]
     os.environ.pop("LISTEN_FDNAMES", None)
-    sockets = [socket.socket(fileno=number) for number in range(3, 3 + count)]
-    for sock in sockets:
-        sock.set_inheritable(False)
+    sockets: list[socket.socket] = []
+    try:
+        for number in range(3, 3 + count):
+            sockets.append(socket.socket(fileno=number))
+            sockets[-1].set_inheritable(False)
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
     return sockets

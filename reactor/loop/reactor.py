@@ -1,13 +1,13 @@
 """Wait for sockets and timers, and call what is due.
 
 Facts: a level-triggered selector forgets nothing, so whatever a step leaves undone is reported
-again. `selectors` is portable; `modify` costs 1.7 us, so interest is changed only on need. A
-selector that waits is not ended by a signal whose handler only sets a flag (PEP 475), nor by
-another thread, but by a byte on a socket that it watches. After `fork`, parent and child share
-one epoll instance: what the child unregisters, the parent no longer sees.
+again. `selectors` is portable; `modify` costs 1.7 us, so interest is changed only on need; some
+selectors refuse to wait for 25 days. A descriptor that is closed can be another socket's at
+once, while what was ready under its number is still being called. After `fork`, parent and
+child share one epoll instance: what the child unregisters, the parent no longer sees.
 
-So `step` is the primitive and `run` a loop of steps; there is one wake socket, for threads and
-signals; and the reactor of a forked child is dead, and says so.
+So `step` is the primitive and `run` a loop of steps; who is unregistered in a step is not
+called in it any more; and the reactor of a forked child is dead, and says so.
 
 A step, in this order:
 
@@ -16,7 +16,7 @@ A step, in this order:
 3. call back for each ready socket;
 4. call the timers that are due, those whose time has come while the sockets were served not
    yet: what a peer has sent is read before a deadline can say that it sent nothing;
-5. call what `call_soon` and `call_soon_threadsafe` had collected before the step.
+5. call what `call_soon` had collected before the step, and `call_soon_threadsafe` before 3.
 
 What a callback schedules runs in the next step.
 """
@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import socket
 from _thread import get_ident
 from collections import deque
 from selectors import EVENT_READ, EVENT_WRITE
@@ -35,14 +34,20 @@ from weakref import WeakSet
 from ..errors import InvalidState
 from ..logs import logger
 from .timers import Repeating, Timer, TimerQueue
+from .wakeup import Wakeup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
-    from types import TracebackType
-    from typing import Protocol
+    from typing import Any, Protocol
+
+    from _typeshed import FileDescriptorLike
 
     from .signals import SignalTrap
+
+    Ready = Callable[[int], object]
+    Calls = deque[tuple[Callable[..., object], tuple[Any, ...]]]
 
     class Service(Protocol):
         """What a reactor stops gracefully: a server or a client."""
@@ -53,14 +58,10 @@ if TYPE_CHECKING:
         def close(self) -> None:
             """End at once."""
 
-    class HasFileno(Protocol):
-        """A socket, or whatever a selector takes."""
-
-        def fileno(self) -> int:
-            """Return the descriptor."""
-
 
 __all__ = ["EVENT_READ", "EVENT_WRITE", "Pollable", "Reactor"]
+
+_LONGEST_WAIT = 86400.0  # seconds
 
 
 class Pollable:
@@ -75,7 +76,7 @@ class Pollable:
         self.sock = sock
 
     def dispose(self) -> None:
-        """Close the socket; called by the reactor, once, after it is unregistered."""
+        """Close the socket; called by the reactor, after it is unregistered; repeatable."""
         self.sock.close()
 
 
@@ -94,7 +95,9 @@ if hasattr(os, "register_at_fork"):
 class Reactor:
     """A single-threaded event loop over `selectors`.
 
-    All methods but `call_soon_threadsafe` and `stop` belong to the thread that runs it.
+    All methods but `call_soon_threadsafe` and `stop` belong to the thread that runs it, and
+    raise `RuntimeError` in another while it makes a step. What a function that it calls raises
+    is logged and does not stop it, but for `KeyboardInterrupt`, `SystemExit` and the like.
 
     Args:
         selector: What waits for the sockets; by default the system's best.
@@ -114,17 +117,17 @@ class Reactor:
         self._clock = clock
         self.now = clock()
         self._timers = TimerQueue()
-        self._soon: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
-        self._foreign: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
+        self._soon: Calls = deque()
+        self._foreign: Calls = deque()
+        self._ready: list[tuple[selectors.SelectorKey, int]] = []
+        self._stale: set[int] = set()
         self._pollables: set[Pollable] = set()
         self._services: dict[Service, None] = {}
         self._signals: SignalTrap | None = None
-        self._stepping = self._stopping = self._closed = self._forked = self._woken = False
+        self._stepping = self._stopping = self._closed = self._forked = False
         self._thread = get_ident()
-        self._wake_reader, self._wake_writer = socket.socketpair()
-        for sock in (self._wake_reader, self._wake_writer):
-            sock.setblocking(False)
-        self._selector.register(self._wake_reader, EVENT_READ, self._woke)
+        self._wakeup = Wakeup()
+        self._selector.register(self._wakeup.reader, EVENT_READ, self._woke)
         _alive.add(self)
 
     # ---- running ----
@@ -140,66 +143,64 @@ class Reactor:
             RuntimeError: It is called from inside a step, or after a `fork`.
             InvalidState: The reactor is closed.
         """
-        self._check_usable()
-        if self._stepping:
-            raise RuntimeError("step() is called from inside a step")
-        self._thread = get_ident()
-        self._stepping = True
-        # Before the look at what other threads have scheduled: what comes later wakes again.
-        self._woken = False
+        self._check_idle("step")
+        try:
+            self._thread = get_ident()
+            self._stepping = True
+            self._turn(timeout)
+        finally:
+            self._stepping = False
+
+    def _turn(self, timeout: float | None) -> None:
+        stale = self._stale
+        stale.clear()
         try:
             soon, newest = len(self._soon), self._timers.newest
-            ready = self._selector.select(self._wait(timeout))
+            self._ready = ready = self._selector.select(self._wait(timeout))
+            foreign = len(self._foreign)
             self.now = now = self._clock()
             for key, mask in ready:
+                if stale and key.fd in stale:
+                    continue
                 try:
                     key.data(mask)
                 except Exception:
                     self._report(key.data)
-            while True:
-                timer = self._timers.pop_due(now, newest)
-                if timer is None:
-                    break
-                fn, args = timer.fn, timer.args
-                timer.retire()
-                self._call(fn, args)
-            for _ in range(soon):
-                self._call(*self._soon.popleft())
-            if self._foreign:
-                self._run_foreign()
+            self._call_due(now, newest)
+            self._call_all(self._soon, soon)
+            self._call_all(self._foreign, foreign)
         finally:
-            self._stepping = False
+            self._stepping = False  # in both places, since an interrupt can come in either
+            self._ready = []
 
     def run(self) -> None:
         """Make steps until `stop` is called.
 
         In the main thread, SIGINT and SIGTERM stop gracefully: what `attach` has named is told
         to stop, and `run` returns when all of it has ended; a second signal ends it at once.
-
-        Raises:
-            RuntimeError: It is called from inside a step, or after a `fork`.
-            InvalidState: The reactor is closed.
+        It raises what `step` does.
         """
         # Imported late: those who only call step() need no signals.
         from .signals import SignalTrap
 
-        self._check_usable()
-        if self._stepping:
-            raise RuntimeError("run() is called from inside a step")
+        self._check_idle("run")
         self._stopping = False
-        with SignalTrap(self._wake_writer, self._interrupted) as self._signals:
+        self._wakeup.read()  # a signal that came too late for the last run is not this one's
+        with SignalTrap(self._wakeup.writer, self._interrupted) as self._signals:
             while not self._stopping:
                 self.step()
 
     def stop(self) -> None:
-        """Have `run` return after the step that it is in; from any thread."""
+        """Have `run` return after the step that it is in; from any thread.
+
+        It means the `run` that has begun; `call_soon_threadsafe(stop)` also means the next.
+        """
         self._stopping = True
-        self._wake()
+        self._wakeup.wake()
 
     def shutdown(self) -> None:
         """Stop gracefully: tell each service to stop, and `stop` when the last has ended."""
-        services = list(self._services)
-        for service in services:
+        for service in list(self._services):
             service.stop()
         if not self._services:
             self.stop()
@@ -226,19 +227,16 @@ class Reactor:
         return self._closed
 
     def close(self) -> None:
-        """Close the services, all sockets of this package and the selector.
+        """Close the services, all sockets of this package and the selector; repeatable.
 
-        Allowed any number of times.
-
-        Raises:
-            RuntimeError: It is called from inside a step.
+        From inside a step, or by another thread during one, it raises `RuntimeError`.
         """
+        self._check_thread()
         if self._stepping:
             raise RuntimeError("close() is called from inside a step")
         for service in list(self._services):
             service.close()
-        if self._closed:
-            return
+        # Nothing of it is skipped the second time: an interrupt may have ended the first.
         self._closed = True
         for pollable in list(self._pollables):
             self.release(pollable)
@@ -246,29 +244,29 @@ class Reactor:
 
     def _let_go(self) -> None:
         self._selector.close()
-        self._wake_reader.close()
-        self._wake_writer.close()
+        self._wakeup.close()
+        self._timers = TimerQueue()
         self._soon.clear()
         self._foreign.clear()
 
     def abandon(self) -> None:
-        """In the child of a fork: close its copies of the descriptors, unregister nothing."""
+        """In a forked child: close its copies, unregister nothing, go no further in a step."""
         self._closed = self._forked = True
+        self._stepping = False
         for pollable in self._pollables:
             pollable.dispose()
         self._pollables.clear()
+        self._services.clear()
+        self._ready.clear()
         self._let_go()
+        if self._signals is not None:
+            self._signals.restore()  # the child must not live on when it is told to end
 
     def __enter__(self) -> Reactor:
         """Return the reactor."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close it."""
         self.close()
 
@@ -278,8 +276,7 @@ class Reactor:
         Raises:
             AttributeError: The selector has none (`SelectSelector`).
         """
-        number: int = self._selector.fileno()  # type: ignore[attr-defined]
-        return number
+        return self._selector.fileno()  # type: ignore[attr-defined, no-any-return]
 
     def next_timeout(self) -> float | None:
         """Return for how many seconds a step may wait at most; `None` for any time."""
@@ -288,69 +285,48 @@ class Reactor:
     # ---- calls ----
 
     def call_soon(self, fn: Callable[..., object], *args: object) -> None:
-        """Call `fn(*args)` in the next step, after its sockets and timers.
-
-        Args:
-            fn: What it raises is logged and does not stop the loop.
-            *args: Its arguments.
-        """
+        """Call `fn(*args)` in the next step, after its sockets and timers."""
+        self._check_thread()
         self._soon.append((fn, args))
 
     def call_later(self, delay: float, fn: Callable[..., object], *args: object) -> Timer:
         """Call `fn(*args)` once, `delay` seconds from now.
 
-        Args:
-            delay: Seconds from `now`, the start of this step, or from the call if no step is
-                being made. Zero or less means the next step, after its sockets.
-            fn: What it raises is logged and does not stop the loop.
-            *args: Its arguments.
-
-        Returns:
-            The timer; `timer.cancel()` is allowed at any time and any number of times.
+        It is counted from `now`, the start of this step, or from the call if no step is being
+        made. Zero or less means the next step, after its sockets. The timer's `cancel()` is
+        allowed at any time and any number of times.
         """
         now = self.now if self._stepping else self._clock()
-        return self._timers.add(now + delay, fn, args)
+        return self.call_at(now + delay, fn, *args)
 
     def call_at(self, when: float, fn: Callable[..., object], *args: object) -> Timer:
         """Call `fn(*args)` once, at the time `when`, in seconds of the reactor's clock.
 
-        Args:
-            when: The time; one that is past means the next step.
-            fn: What it raises is logged and does not stop the loop.
-            *args: Its arguments.
-
-        Returns:
-            The timer.
+        A time that is past means the next step.
         """
-        return self._timers.add(when, fn, args)
+        self._check_thread()
+        # One made in this step for a time long past would stand before those that are due.
+        return self._timers.add(max(self.now, when), fn, args)
 
     def call_every(
         self, interval: float, fn: Callable[..., object], *args: object
     ) -> Repeating:
         """Call `fn(*args)` every `interval` seconds, for the first time after one of them.
 
-        Args:
-            interval: Seconds, more than zero. The times do not drift; calls that were missed
-                because the loop did not run are made as one.
-            fn: What it raises is logged, does not stop the loop and does not end the calls.
-            *args: Its arguments.
-
-        Returns:
-            An object whose `cancel()` ends the calls.
+        The times do not drift; calls that were missed because the loop did not run are made as
+        one. What one call raises does not end them; the `cancel()` of what is returned does.
 
         Raises:
             ValueError: The interval is not above zero.
         """
-        if interval <= 0:
+        if not interval > 0:
             raise ValueError(f"interval of {interval} seconds, not above zero")
         return Repeating(self, interval, fn, args)
 
     def call_soon_threadsafe(self, fn: Callable[..., object], *args: object) -> None:
         """Call `fn(*args)` in the reactor's thread, soon; from any thread, never blocks.
 
-        Args:
-            fn: What it raises is logged. The calls of one thread run in their order.
-            *args: Its arguments.
+        The calls of one thread run in their order.
 
         Raises:
             RuntimeError: After a `fork`.
@@ -358,46 +334,37 @@ class Reactor:
         """
         self._check_process()
         self._foreign.append((fn, args))
-        self._wake()
+        self._wakeup.wake()
 
     # ---- sockets ----
 
-    def register(self, sock: HasFileno, events: int, callback: Callable[[int], object]) -> None:
+    def register(self, sock: FileDescriptorLike, events: int, callback: Ready) -> None:
         """Call `callback(mask)` whenever `sock` is ready.
 
         Args:
             sock: A socket of the caller's, non-blocking.
             events: `EVENT_READ`, `EVENT_WRITE` or both.
-            callback: Called with what is ready of `events`; what it raises is logged.
+            callback: Called with what is ready of `events`.
 
         Raises:
             KeyError: It is registered already.
             ValueError: The events or the socket are not such.
-            RuntimeError: From a thread other than the reactor's.
         """
         self._check_usable()
         self._selector.register(sock, events, callback)
 
-    def modify(self, sock: HasFileno, events: int, callback: Callable[[int], object]) -> None:
-        """Change what `register` was told of `sock`.
-
-        Raises:
-            KeyError: It is not registered.
-            ValueError: The events are not such.
-            RuntimeError: From a thread other than the reactor's.
-        """
+    def modify(self, sock: FileDescriptorLike, events: int, callback: Ready) -> None:
+        """Change what `register` was told of `sock`; `KeyError` if it was told nothing."""
         self._check_usable()
-        self._selector.modify(sock, events, callback)
+        before = self._selector.get_key(sock)
+        after = self._selector.modify(sock, events, callback)
+        if before.data != callback or before.events & ~events:
+            self._stale.add(after.fd)
 
-    def unregister(self, sock: HasFileno) -> None:
-        """Forget `sock`, which is to be done before it is closed.
-
-        Raises:
-            KeyError: It is not registered.
-            RuntimeError: From a thread other than the reactor's.
-        """
+    def unregister(self, sock: FileDescriptorLike) -> None:
+        """Forget `sock`, before it is closed; `KeyError` if it is not registered."""
         self._check_usable()
-        self._selector.unregister(sock)
+        self._stale.add(self._selector.unregister(sock).fd)
 
     def adopt(self, pollable: Pollable) -> None:
         """Own `pollable` until it is released: `close` and a forked child close its socket."""
@@ -409,14 +376,15 @@ class Reactor:
         The order matters: a descriptor that is closed first can be another socket's by the
         time it is unregistered.
         """
+        self._check_thread()
         if pollable not in self._pollables:
             return
-        self._pollables.remove(pollable)
         try:
-            self._selector.unregister(pollable.sock)
+            self._stale.add(self._selector.unregister(pollable.sock).fd)
         except (KeyError, ValueError):
             pass  # a paused socket is not registered; one closed behind our back has no number
         pollable.dispose()
+        self._pollables.discard(pollable)
 
     # ---- inside ----
 
@@ -424,10 +392,10 @@ class Reactor:
         if self._soon or self._foreign:
             return 0
         when = self._timers.next_when()
-        if when is None:
-            return timeout
-        left = max(0.0, when - self._clock())
-        return left if timeout is None else min(left, timeout)
+        if when is not None:
+            left = max(0.0, when - self._clock())
+            timeout = left if timeout is None else min(left, timeout)
+        return timeout if timeout is None else min(timeout, _LONGEST_WAIT)
 
     def _call(self, fn: Callable[..., object], args: tuple[object, ...]) -> None:
         try:
@@ -438,35 +406,25 @@ class Reactor:
     def _report(self, fn: Callable[..., object]) -> None:
         logger().exception("a call of %r raised", getattr(fn, "__qualname__", fn))
 
-    def _run_foreign(self) -> None:
-        for _ in range(len(self._foreign)):
-            self._call(*self._foreign.popleft())
+    def _call_due(self, now: float, newest: int) -> None:
+        # The queue is looked up each time: a fork in a call leaves the child another one.
+        while (timer := self._timers.pop_due(now, newest)) is not None:
+            fn, args = timer.fn, timer.args
+            timer.retire()
+            self._call(fn, args)
 
-    def _wake(self) -> None:
-        if self._woken:
-            return
-        self._woken = True
-        try:
-            self._wake_writer.send(b"\0")
-        except BlockingIOError:
-            pass  # full of earlier wake-ups, which serve as well
-        except OSError:
-            self._check_process()
-            raise
+    def _call_all(self, calls: Calls, count: int) -> None:
+        while count and calls:
+            count -= 1
+            self._call(*calls.popleft())
 
     def _woke(self, mask: int) -> None:
-        try:
-            numbers = self._wake_reader.recv(4096)
-        except BlockingIOError:
-            return
+        numbers = self._wakeup.read()
         if self._signals is not None:
             self._signals.received(numbers)
 
     def _interrupted(self, again: bool) -> None:
-        if again:
-            self.stop()
-        else:
-            self.shutdown()
+        (self.stop if again else self.shutdown)()
 
     def _check_process(self) -> None:
         if self._forked:
@@ -474,10 +432,18 @@ class Reactor:
         if self._closed:
             raise InvalidState("the reactor is closed")
 
+    def _check_idle(self, name: str) -> None:
+        self._check_usable()
+        if self._stepping:
+            raise RuntimeError(f"{name}() is called from inside a step")
+
     def _check_usable(self) -> None:
         self._check_process()
+        self._check_thread()
+
+    def _check_thread(self) -> None:
         if self._stepping and get_ident() != self._thread:
             raise RuntimeError(
-                "the reactor is used from a thread other than its own; call_soon_threadsafe"
-                " and stop are the only methods for others"
+                "the reactor is used from a thread other than its own, which may call"
+                " call_soon_threadsafe and stop only"
             )

@@ -50,8 +50,9 @@ class SignalTrap:
         except ValueError:
             return self  # not the main thread
         for number in self._NUMBERS:
-            # A process that ignores SIGINT, as `nohup` and a shell's `&` have it, goes on to.
-            if signal.getsignal(number) is not signal.SIG_IGN:
+            # A process that ignores SIGINT, as `nohup` and a shell's `&` have it, goes on to;
+            # `None` is a handler in C, of the program around us, that could not be put back.
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -62,11 +63,20 @@ class SignalTrap:
         traceback: TracebackType | None,
     ) -> None:
         """Put back what was there before."""
+        self.restore()
+
+    def restore(self) -> None:
+        """Put back what was there before; allowed any number of times."""
         if self._wakeup_before is None:
             return
-        for number, handler in self._before.items():
+        try:
+            signal.set_wakeup_fd(self._wakeup_before)
+        except ValueError:
+            return  # not the main thread; PyPy's child of a fork by another thread has none
+        self._wakeup_before = None
+        before, self._before = self._before, {}
+        for number, handler in before.items():
             signal.signal(number, handler)
-        signal.set_wakeup_fd(self._wakeup_before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._pending and number == signal.SIGINT:

@@ -15,6 +15,7 @@ FIN, and reads and drops until the peer's FIN, before it closes.
 from __future__ import annotations
 
 import socket
+import sys
 from collections import deque
 
 from .reactor import EVENT_READ, EVENT_WRITE, Pollable, Reactor
@@ -60,8 +61,9 @@ LINGER = 2.0
 _DISCARD = 256 * 1024
 # What is read at most, in pieces of `READ_SIZE`, of what a peer sent before it was lost.
 _LAST_READS = 16
-# An embedding program may have SIGPIPE end it; without this flag each lost peer would.
-_FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
+# An embedding program may have SIGPIPE end it; without this flag each lost peer would. PyPy has
+# it on Linux, but not its name.
+_FLAGS = getattr(socket, "MSG_NOSIGNAL", 0x4000 if sys.platform == "linux" else 0)
 
 
 class Transport(Pollable):
@@ -203,12 +205,12 @@ class Transport(Pollable):
         Returns:
             Whether the queue is below its high-water mark: if not, `drained` follows.
         """
-        if self._cork is not None:
+        if self._cork is not None:  # only while it is open: see cork()
             self._cork.append(data)
             self.buffered = size = self.buffered + len(data)
             return size <= HIGH_WATER or self._spill()
         if self.buffered:
-            return self._queue(data)
+            return not self._finishing and self._queue(data)
         if self.closed or self._finishing:
             return False
         try:
@@ -225,7 +227,8 @@ class Transport(Pollable):
 
     def cork(self) -> None:
         """Collect what is written, until `uncork`."""
-        self._cork = []
+        if self._cork is None and not self._finishing and not self.closed:
+            self._cork = []
 
     def uncork(self) -> None:
         """Send what was collected, in one piece."""
@@ -238,12 +241,12 @@ class Transport(Pollable):
         """Send what has been collected so far, and go on collecting."""
         if self._cork:
             self.uncork()
-            self._cork = []
+            self.cork()
 
     def _spill(self) -> bool:
         """Send what was collected, since it is much; return whether that was taken."""
         self.flush()
-        return not self.choked
+        return self._cork is not None and not self.choked
 
     def _release_cork(self, cork: list[bytes]) -> None:
         data = cork[0] if len(cork) == 1 else b"".join(cork)
@@ -262,8 +265,7 @@ class Transport(Pollable):
 
     def _flush(self) -> None:
         backlog = self._backlog
-        if backlog is None:
-            return
+        assert backlog is not None, "writability is waited for while there is a queue"
         try:
             while backlog:
                 chunk = self._next_chunk(backlog)
@@ -345,55 +347,53 @@ class Transport(Pollable):
         """Writing failed: drop the queue; what the peer had sent before is read first."""
         self._drop_queue()
         self.place = None
-        if not self._finishing:
-            self._finishing = True
-            self._reactor.call_soon(self._read_rest, error)
+        self._finishing = True
+        self._reactor.call_soon(self._read_rest, error)
 
     def _read_rest(self, error: OSError) -> None:
-        for _ in range(_LAST_READS):
-            if self.closed or self._paused:
-                break
-            try:
-                data = self._recv(READ_SIZE)
-            except OSError:
-                break
-            if not data:
-                break
-            self.received(data)
-        self._lost(error)
+        # Paused or not: nothing more will come, and nothing else be told.
+        try:
+            for _ in range(_LAST_READS):
+                data = self._read_last()
+                if not data:
+                    break
+                self.received(data)
+        finally:
+            self._lost(error)
+
+    def _read_last(self) -> bytes:
+        try:
+            return self._recv(READ_SIZE)
+        except OSError:
+            return b""  # all is read, or it was closed by what was received
 
     def _lost_soon(self, error: OSError | None) -> None:
         if not self.closed:
-            self._close()
+            self._reactor.release(self)
             self._reactor.call_soon(self.events.gone, error)
 
     def _lost(self, error: OSError | None) -> None:
         if not self.closed:
-            self._close()
+            self._reactor.release(self)
             self.events.gone(error)
-
-    def _close(self) -> None:
-        self._reactor.release(self)
-        self._drop_queue()
-        self.place = None
 
     def dispose(self) -> None:
         """Close the socket; called by the reactor."""
         self.closed = True
         self._interest = 0
+        self.place = None
+        self._drop_queue()
         super().dispose()
 
     def _drop_queue(self) -> None:
-        self._backlog = None
+        self._backlog = self._cork = None
         self.buffered = 0
         self.choked = False
-        if self._cork is not None:
-            self._cork = []
         if not self.closed:
             self._watch(self._interest & ~EVENT_WRITE)
 
     def _watch(self, interest: int) -> None:
-        before, self._interest = self._interest, interest
+        before = self._interest
         if interest == before:
             return
         if not before:
@@ -402,3 +402,4 @@ class Transport(Pollable):
             self._reactor.unregister(self.sock)
         else:
             self._reactor.modify(self.sock, interest, self._ready)
+        self._interest = interest  # last, since another thread's call is refused above

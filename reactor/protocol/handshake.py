@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any, Union
 
+    from .http import Fields
+
     Origins = Union[str, None, Iterable[str]]
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -70,7 +72,8 @@ class Request:
 
     Attributes:
         method: As in `"GET"`.
-        target: The request target, as it came.
+        target: The request target: path and query, as they came.
+        authority: The host that the target named, if it came in absolute form, or `None`.
         version: The minor version of HTTP: 0 or 1.
         path: The target's path, percent-decoded.
         params: What the location's `{names}` stand for.
@@ -84,6 +87,7 @@ class Request:
         "_head",
         "_headers",
         "address",
+        "authority",
         "method",
         "params",
         "path",
@@ -95,7 +99,8 @@ class Request:
         self._head = head
         line, headers = parse_head(head)
         self._headers: Headers | None = headers
-        self.method, self.target, self.version = _parse_request_line(line)
+        self.method, target, self.version = _parse_request_line(line)
+        self.target, self.authority = _origin_form(target)
         self.path = unquote(self.target.partition("?")[0])
         self.params: dict[str, str] = {}
         self.address = address
@@ -126,10 +131,21 @@ def _parse_request_line(line: str) -> tuple[str, str, int]:
         raise HandshakeError(400, "no HTTP request line (RFC 9112 §3)")
     if version not in ("HTTP/1.0", "HTTP/1.1"):
         raise HandshakeError(505, f"version {version[:16]!a}, not HTTP/1.1 (RFC 9110 §15.6.6)")
-    if not target.isascii() or not target.isprintable() or target[:1] != "/":
-        # "absolute-form" is for proxies; "origin-form" is what is sent to a server.
-        raise HandshakeError(400, "request target that is not a path (RFC 9112 §3.2)")
+    if not target.isascii() or not target.isprintable() or "#" in target:
+        raise HandshakeError(400, "request target that is not one (RFC 9112 §3.2)")
     return method, target, int(version[-1])
+
+
+def _origin_form(target: str) -> tuple[str, str | None]:
+    """Return path and query of a request target, and the host that it names, if it does."""
+    if target[:1] == "/":
+        return target, None
+    # "a server MUST accept the absolute-form in requests" (RFC 9112 §3.2.2).
+    scheme, separator, rest = target.partition("://")
+    if not separator or scheme.lower() not in _DEFAULT_PORTS:
+        raise HandshakeError(400, "request target that is not a path (RFC 9112 §3.2)")
+    authority, _, path = rest.partition("/")
+    return f"/{path}", authority
 
 
 class Locations:
@@ -152,8 +168,13 @@ class Locations:
         self._patterns = [(_segments(pattern), value) for pattern, value in pairs]
 
     def find(self, path: str) -> tuple[dict[str, str], Any] | None:
-        """Return the parameters and the value of the first pattern that fits, or `None`."""
-        segments = path.split("/")
+        """Return the parameters and the value of the first pattern that fits, or `None`.
+
+        Args:
+            path: As it came: a slash that is percent-encoded is part of its segment (RFC 3986
+                §2.2).
+        """
+        segments = [unquote(segment) for segment in path.split("/")]
         for pattern, value in self._patterns:
             if len(pattern) == len(segments):
                 params: dict[str, str] = {}
@@ -193,6 +214,7 @@ class ServerPolicy:
         locations: See `Locations`; `None` for any path.
 
     Raises:
+        TypeError: The subprotocols are one `str`.
         ValueError: One of them is not well-formed.
     """
 
@@ -204,6 +226,8 @@ class ServerPolicy:
         origins: Origins = SAME_HOST,
         locations: Mapping[str, Any] | Iterable[str] | None = None,
     ) -> None:
+        if isinstance(subprotocols, str):
+            raise TypeError(f"subprotocols are a list, not {subprotocols!r}")
         for name in subprotocols:
             if not is_token(name):
                 raise ValueError(f"subprotocol {name!r} is not a token (RFC 6455 §4.1)")
@@ -249,7 +273,7 @@ class ServerPolicy:
     def _locate(self, request: Request) -> Any:
         if self._locations is None:
             return None
-        found = self._locations.find(request.path)
+        found = self._locations.find(request.target.partition("?")[0])
         if found is None:
             raise HandshakeError(404, "no such location")
         request.params = found[0]
@@ -272,7 +296,7 @@ class ServerPolicy:
         if self._origins != SAME_HOST:
             return (scheme, host, port) in (self._origins or ())
         own_host, own_port = parse_authority(request.headers["Host"])
-        return (host, port) == (own_host, own_port or _DEFAULT_PORTS[scheme])
+        return (host, port) == (own_host, _port(own_port, scheme))
 
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -285,7 +309,11 @@ def _parse_origin(origin: str) -> tuple[str, str, int]:
     if not separator or scheme not in _DEFAULT_PORTS:
         raise ValueError(f"origin {origin!r} is not of http or https")
     host, port = parse_authority(authority)
-    return scheme, host, port or _DEFAULT_PORTS[scheme]
+    return scheme, host, _port(port, scheme)
+
+
+def _port(port: int | None, scheme: str) -> int:
+    return _DEFAULT_PORTS[scheme] if port is None else port
 
 
 def _origin_set(origins: Any) -> frozenset[tuple[str, str, int]]:
@@ -294,8 +322,12 @@ def _origin_set(origins: Any) -> frozenset[tuple[str, str, int]]:
 
 def wants_upgrade(request: Request) -> bool:
     """Return whether a request asks for a WebSocket, rightly or not."""
+    return "websocket" in _upgrades(request)
+
+
+def _upgrades(request: Request) -> list[str]:
     values = ",".join(request.headers.get_all("Upgrade")).split(",")
-    return any(value.strip(" \t").lower() == "websocket" for value in values)
+    return [value.strip(" \t").lower() for value in values]
 
 
 def check_framing(request: Request) -> None:
@@ -316,11 +348,15 @@ def check_framing(request: Request) -> None:
     # (RFC 9112 §3.2).
     if len(hosts) > 1 or (request.version == 1 and not hosts):
         raise HandshakeError(400, f"{len(hosts)} Host fields, not one (RFC 9112 §3.2)")
-    for host in hosts:
+    named = hosts if request.authority is None else [*hosts, request.authority]
+    for host in named:
         try:
             parse_authority(host)
         except ValueError:
             raise HandshakeError(400, "Host that is not a host (RFC 9112 §3.2)") from None
+    # Which of two is meant is what smuggling lives on.
+    if len({host.lower() for host in named}) > 1:
+        raise HandshakeError(400, "Host that is not the target's (RFC 9112 §3.2.2)")
 
 
 def _check_upgrade(request: Request) -> None:
@@ -333,6 +369,9 @@ def _check_upgrade(request: Request) -> None:
     connection = (name.lower() for name in split_list(headers.get_all("Connection")))
     if "upgrade" not in connection:
         raise HandshakeError(400, "no Upgrade in the Connection field (RFC 6455 §4.2.1)")
+    if _upgrades(request) != ["websocket"]:
+        # Whoever stands between could understand the other.
+        raise _upgrade_required("an Upgrade to more than websocket (RFC 6455 §4.2.1)")
     if headers.get_all("Sec-WebSocket-Version") != ["13"]:
         raise _upgrade_required("not version 13 of the protocol (RFC 6455 §4.2.1)")
     keys = headers.get_all("Sec-WebSocket-Key")
@@ -365,13 +404,31 @@ def _upgrade_required(reason: str) -> HandshakeError:
     return HandshakeError(426, reason, fields)
 
 
+def extra_fields(fields: Fields) -> Headers:
+    """Return the user's further fields of a 101.
+
+    Raises:
+        TypeError: They are no fields.
+        ValueError: They are not well-formed, or one is of those that open the connection.
+    """
+    extra = Headers(fields)
+    for field in extra.items():
+        name = field[0].lower()
+        if name in _OURS or name.startswith("sec-websocket-"):
+            raise ValueError(f"field {name} of a 101 is not the user's (RFC 6455 §4.2.2)")
+    return extra
+
+
+_OURS = frozenset(("connection", "upgrade", "content-length", "transfer-encoding"))
+
+
 def accept(request: Request, subprotocol: str | None, extra: Headers) -> bytes:
     """Return the 101 that opens the connection (RFC 6455 §4.2.2).
 
     Args:
         request: Checked.
         subprotocol: What was chosen.
-        extra: Further fields, the user's.
+        extra: Further fields, the user's; see `extra_fields`.
     """
     fields = Headers(
         {

@@ -79,6 +79,7 @@ class Headers:
     Raises:
         ValueError: A name is not a token, or a value holds a control character, begins or ends
             with white space, or is not ISO-8859-1: nothing can be injected into a head.
+        TypeError: A name or a value is not a `str`.
     """
 
     __slots__ = ("_fields",)
@@ -93,8 +94,12 @@ class Headers:
         """Add a field behind the others.
 
         Raises:
+            TypeError: The name or the value is not a `str`.
             ValueError: The name or the value is not one (see the class).
         """
+        for part in (name, value):
+            if not isinstance(part, str):
+                raise TypeError(f"{part!r} in a header field is not a str")
         if not is_token(name):
             raise ValueError(f"field name {name!r} is not a token (RFC 9110 §5.1)")
         if not _is_value(value):
@@ -148,11 +153,10 @@ class Headers:
 class HeadReader:
     """Collect a head, up to the empty line; knows the limits."""
 
-    __slots__ = ("_buffer", "_line", "_seen")
+    __slots__ = ("_buffer", "_line")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._seen = 0
         self._line = 0
 
     @property
@@ -167,27 +171,33 @@ class HeadReader:
             The head without its empty line and what follows it; `None` while it is not whole.
 
         Raises:
-            HandshakeError: It is not HTTP by its first byte (400), or is too long, in whole or
-                in one line (414, 431): said as soon as it is known.
+            HandshakeError: It is not HTTP by its first byte or by a line feed alone (400), or
+                is too long, in whole or in one line (414, 431): said as soon as it is known.
         """
         buffer = self._buffer
+        seen = len(buffer)
         buffer += data
         if buffer[:1].translate(None, _TOKEN):
             raise HandshakeError(400, _NOT_HTTP.get(buffer[0], "no HTTP request (RFC 9112 §3)"))
         # What was searched is not searched again: a head in single bytes costs the same.
-        end = buffer.find(b"\r\n\r\n", max(0, self._seen - 3))
-        self._line = max(self._line, buffer.rfind(b"\r\n", max(0, self._seen - 1)) + 2)
-        self._seen = len(buffer)
+        end = buffer.find(b"\r\n\r\n", max(0, seen - 3))
         if end >= 0:
             head = bytes(buffer[:end])
             _check_limits(head)
             return head, bytes(buffer[end + 4 :])
-        if len(buffer) > MAX_HEAD or len(buffer) - self._line > MAX_LINE + 2:
+        if buffer.count(b"\n", seen) != buffer.count(b"\r\n", max(0, seen - 1)):
+            raise HandshakeError(400, _BARE)  # with such lines, the empty one never comes
+        line = buffer.rfind(b"\r\n", max(0, seen - 1))
+        if line >= 0:
+            self._line = line + 2
+        # One byte of a line's end may be among these, or three of the head's.
+        if len(buffer) > MAX_HEAD + 3 or len(buffer) - self._line > MAX_LINE + 1:
             _check_limits(bytes(buffer))
         return None
 
 
 _NOT_HTTP = {0x16: "TLS, on a port without it"}
+_BARE = "carriage return or line feed by itself (RFC 9112 §2.2)"
 
 
 def _check_limits(head: bytes) -> None:
@@ -214,7 +224,7 @@ def parse_head(head: bytes) -> tuple[str, Headers]:
     """
     breaks = head.count(b"\r\n")
     if not (breaks == head.count(b"\n") == head.count(b"\r")):
-        raise HandshakeError(400, "carriage return or line feed by itself (RFC 9112 §2.2)")
+        raise HandshakeError(400, _BARE)
     if len(head.translate(None, _CONTROLS_IN_LINES)) != len(head):
         raise HandshakeError(400, "control character in the head (RFC 9110 §5.5)")
     first, *lines = head.decode("latin-1").split("\r\n")
@@ -285,7 +295,7 @@ def unquote(text: str) -> str:
     first, *rest = text.split("%")
     if not rest:
         return text
-    raw = bytearray(first.encode("latin-1", "replace"))
+    raw = bytearray(first.encode())
     for part in rest:
         code = part[:2]
         if len(code) == 2 and not code.strip("0123456789abcdefABCDEF"):
@@ -293,7 +303,7 @@ def unquote(text: str) -> str:
             part = part[2:]
         else:
             raw += b"%"
-        raw += part.encode("latin-1", "replace")
+        raw += part.encode()
     return raw.decode("utf-8", "replace")
 
 
@@ -337,7 +347,9 @@ class Response:
         body: What it says; `str` is sent as UTF-8.
 
     Raises:
-        ValueError: The status is out of range, or a field is not one.
+        TypeError: The body is neither `str` nor `bytes`.
+        ValueError: The status is out of range, or a field is not one, or says how long the
+            body is.
     """
 
     __slots__ = ("body", "headers", "status")
@@ -349,6 +361,11 @@ class Response:
             raise ValueError(f"status {status}, not between 200 and 599 (RFC 9110 §15)")
         self.status = status
         self.headers = Headers(headers)
+        # Two lengths, or one that is wrong, make one response two for whoever counts otherwise.
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            raise ValueError("the length of a response is that of its body (RFC 9112 §6)")
+        if not isinstance(body, (str, bytes)):
+            raise TypeError(f"body of type {type(body).__name__}, not str or bytes")
         self.body = body.encode() if isinstance(body, str) else body
         if self.body and "Content-Type" not in self.headers:
             self.headers.add("Content-Type", "text/plain; charset=utf-8")
@@ -360,7 +377,9 @@ class Response:
             date: When it is made, as `http_date` writes it.
             head_only: Whether to leave out the body, as an answer to HEAD must.
         """
-        added = Headers({"Date": date})
+        added = Headers()
+        if "Date" not in self.headers:
+            added.add("Date", date)
         # "A server MUST NOT send a Content-Length header field in any response with a status
         # code of [...] 204" (RFC 9110 §8.6).
         if self.status not in (204, 304):

@@ -116,7 +116,7 @@ class FrameParser:
         if self._unparsed:
             data = self._unparsed[pos:] + data if data else self._unparsed
             pos = 0 if data is not self._unparsed else pos
-        self._unparsed = b""
+        self._unparsed, self._pos = b"", 0
         size = len(data)
         stop: bool | None = False
         if self.remaining:
@@ -150,8 +150,7 @@ class FrameParser:
                 break
             whole = self.heads
         else:
-            stop = stop or pos < size
-        self._pos = 0
+            stop = True
         if pos == size:
             return False
         if stop:
@@ -164,6 +163,10 @@ class FrameParser:
         """Keep the next bytes of the stream for a later `feed`."""
         self._unparsed = self._unparsed[self._pos :] + data
         self._pos = 0
+
+    def drop(self) -> None:
+        """Drop what is kept: nothing more will be parsed."""
+        self._unparsed, self._pos = b"", 0
 
     def _frame(self, data: bytes, pos: int, size: int) -> tuple[int, bool | None]:
         """Parse one frame of any kind; return where it ended (`pos`: cut), and the stop."""

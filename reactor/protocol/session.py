@@ -213,8 +213,10 @@ class Session:
         except ProtocolError as error:
             self.fail(error)
             return False
-        # A session that has closed in there keeps nothing, and asks for nothing more.
-        return more and self._alive()
+        if not self._alive():
+            self._parser.drop()
+            return False
+        return more
 
     def keep(self, data: bytes) -> None:
         """Keep the next bytes from the peer for a later `feed`."""
@@ -226,7 +228,7 @@ class Session:
             try:
                 text = payload.decode()
             except UnicodeDecodeError as error:
-                raise InvalidPayload(_not_utf8(error)) from None
+                raise _not_utf8(error.reason, error.start) from None
             return self._deliver(text)
         return self._deliver(bytes(payload))
 
@@ -257,7 +259,8 @@ class Session:
         """Keep the next bytes of the message; called by the parser."""
         if self._text:
             self._decode(data, False)
-        elif self._stored is not None:
+        else:
+            assert self._stored is not None
             self._stored += data
 
     def frame_ended(self) -> bool | None:
@@ -283,13 +286,19 @@ class Session:
         try:
             text, used = utf_8_decode(undecoded, "strict", final)
         except UnicodeDecodeError as error:
-            raise InvalidPayload(_not_utf8(error)) from None
-        self._undecoded = bytes(undecoded[used:])
+            raise _not_utf8(error.reason, self._decoded() + error.start) from None
+        self._undecoded = rest = bytes(undecoded[used:])
+        # These two can only begin a surrogate, yet CPython waits for its third byte.
+        if b"\xed\xa0" <= rest < b"\xee":
+            raise _not_utf8("invalid continuation byte", self._decoded() + used)
         pieces = self._pieces
         if pieces and len(pieces[-1]) < _PIECE:
             pieces[-1] += text
         elif text:
             pieces.append(text)
+
+    def _decoded(self) -> int:
+        return sum(len(piece.encode()) for piece in self._pieces)
 
     def control(self, head: int, payload: bytes | bytearray) -> bool | None:
         """Handle a control frame; called by the parser."""
@@ -399,14 +408,17 @@ class Session:
 
     def _move(self, event: Event) -> None:
         self.state = TRANSITIONS[self.state, event]
+        if self.state is State.CLOSED:
+            # Whoever holds on to a connection that has ended does not hold half a message.
+            self._pieces, self._undecoded, self._stored = [], b"", None
 
 
 def _drop(message: str | bytes) -> None:
     """After our own Close, messages are dropped, as the WHATWG `WebSocket` does."""
 
 
-def _not_utf8(error: UnicodeDecodeError) -> str:
-    return f"text message: {error.reason} at byte {error.start} (RFC 6455 §8.1)"
+def _not_utf8(reason: str, at: int) -> InvalidPayload:
+    return InvalidPayload(f"text message: {reason} at byte {at} (RFC 6455 §8.1)")
 
 
 def _control_payload(payload: BytesLike) -> bytes:

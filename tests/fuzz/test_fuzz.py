@@ -1,0 +1,224 @@
+"""`tests/fuzz/`: a short run of each target, and proof that a run finds what is wrong."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from reactor.protocol import handshake, http
+from reactor.protocol.parser import FrameParser
+from reactor.protocol.session import Session
+
+from . import fuzz as program
+from . import mutation
+from .mutation import Mutator, shrink, why_failing
+from .targets import Target, targets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+SEED = 6455
+
+
+@pytest.mark.parametrize("name", program.NAMES)
+def test_a_second_of_fuzzing_finds_nothing(name: str) -> None:
+    result = mutation.fuzz(targets()[name], SEED, seconds=1)
+    assert result.failing is None, f"{result.why}\n{result.failing.hex()}"
+    assert result.executions > 0
+
+
+# ---- planted bugs ----
+
+
+def raises_for_a_rare_ping(plant: pytest.MonkeyPatch) -> None:
+    control = Session.control
+
+    def rare(self: Session, head: int, payload: bytes) -> bool | None:
+        if head == 0x89 and payload[:1] == b"\x80":
+            raise IndexError("planted")
+        return control(self, head, payload)
+
+    plant.setattr(Session, "control", rare)
+
+
+def forgets_to_turn_the_key(plant: pytest.MonkeyPatch) -> None:
+    advance = FrameParser._advance
+
+    def unturned(self: FrameParser, count: int) -> bool | None:
+        key = self._key
+        stop = advance(self, count)
+        if self.remaining and count % 4 == 3:
+            self._key = key
+        return stop
+
+    plant.setattr(FrameParser, "_advance", unturned)
+
+
+def counts_each_fragment_by_itself(plant: pytest.MonkeyPatch) -> None:
+    frame_began = Session.frame_began
+
+    def alone(self: Session, head: int, length: int) -> None:
+        frame_began(self, head, length)
+        self._parser.room = self._max_message
+
+    plant.setattr(Session, "frame_began", alone)
+
+
+def goes_on_after_a_violation(plant: pytest.MonkeyPatch) -> None:
+    fail = Session.fail
+
+    def twice(self: Session, error: Any) -> None:
+        fail(self, error)
+        self._events.write(b"\x88\x00")
+
+    plant.setattr(Session, "fail", twice)
+
+
+def decodes_strictly(plant: pytest.MonkeyPatch) -> None:
+    def strict(text: str) -> str:
+        parts = re.split("%([0-9a-fA-F]{2})", text)
+        raw = [
+            bytes.fromhex(part) if at % 2 else part.encode() for at, part in enumerate(parts)
+        ]
+        return b"".join(raw).decode()
+
+    plant.setattr(handshake, "unquote", strict)
+
+
+def finds_the_end_of_a_head_in_one_piece_alone(plant: pytest.MonkeyPatch) -> None:
+    class Careless(http.HeadReader):
+        __slots__ = ()
+
+        def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
+            found = super().feed(data)
+            return found if found is None or len(data) != 3 else (found[0], b"")
+
+    plant.setattr(http, "HeadReader", Careless)
+
+
+def lets_anything_into_a_field(plant: pytest.MonkeyPatch) -> None:
+    plant.setattr(http, "_is_value", lambda text: True)
+
+
+BUGS: list[tuple[str, Callable[[pytest.MonkeyPatch], None], str]] = [
+    ("parser", raises_for_a_rare_ping, "feeding raised IndexError"),
+    ("parser", forgets_to_turn_the_key, "pieces of"),
+    ("parser", counts_each_fragment_by_itself, "limit 300"),
+    ("parser", goes_on_after_a_violation, "Close frames"),
+    ("head", decodes_strictly, "a head raised UnicodeDecodeError"),
+    ("head", finds_the_end_of_a_head_in_one_piece_alone, "pieces of"),
+    ("grammar", lets_anything_into_a_field, "came out as"),
+]
+
+
+@pytest.mark.parametrize(("name", "bug", "why"), BUGS, ids=[bug.__name__ for _, bug, _ in BUGS])
+def test_a_planted_bug_is_found(
+    name: str,
+    bug: Callable[[pytest.MonkeyPatch], None],
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    target = targets()[name]
+    bug(monkeypatch)
+    result = mutation.fuzz(target, SEED, runs=50_000)
+    assert result.failing is not None
+    assert why in result.why
+    monkeypatch.undo()
+    assert why_failing(target, result.failing) == ""
+
+
+# ---- the fuzzer itself ----
+
+
+def noting(inputs: list[bytes]) -> Target:
+    def run(data: bytes) -> Hashable:
+        inputs.append(data)
+        return len(data) % 50
+
+    return Target(run, [b"seed", b"another"], [b"token"])
+
+
+def test_the_same_seed_gives_the_same_inputs() -> None:
+    runs: list[list[bytes]] = [[], [], []]
+    for inputs, seed in zip(runs, (1, 1, 2)):
+        mutation.fuzz(noting(inputs), seed, runs=300)
+    assert runs[0] == runs[1] != runs[2]
+    assert len(runs[0]) == 300
+    assert runs[0][:2] == [b"seed", b"another"]
+
+
+def test_every_mutation_copes_with_an_empty_input() -> None:
+    mutate = Mutator(SEED, [b"token"])
+    assert {len(mutate(b"", b"")) > 0 for _ in range(300)} == {True, False}
+
+
+def test_a_failing_input_is_shrunk_to_what_fails() -> None:
+    def run(data: bytes) -> Hashable:
+        if b"b" in data and data.count(b"x") >= 3:
+            raise ValueError("found")
+        return None
+
+    target = Target(run, [], [])
+    least = shrink(target, b"aaxaa" * 100 + b"b" + b"xc" * 100)
+    assert sorted(least) == sorted(b"xxxb")
+    assert why_failing(target, least) == "ValueError: found"
+    assert shrink(target, b"aaxaa" * 100 + b"b", attempts=0) == b"aaxaa" * 100 + b"b"
+
+
+# ---- the program ----
+
+
+def test_the_program_says_its_seed_and_counts_the_executions(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["--target", "grammar", "--seconds", "0.1", "--engine", "mutation"]
+    assert program.main([*arguments, "--seed", "7"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("grammar: seed 7\n")
+    assert re.search(r"^grammar: [1-9]\d* executions, nothing found", said, re.MULTILINE)
+
+
+def test_the_program_prints_a_finding_that_can_be_run_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lets_anything_into_a_field(monkeypatch)
+    arguments = ["--target", "grammar", "--seconds", "50", "--engine", "mutation"]
+    assert program.main(arguments) == 1
+    said = capsys.readouterr().out
+    again = re.search(r"^input: ([0-9a-f]+)$", said, re.MULTILINE)
+    assert again is not None
+    assert f"--input {again[1]}" in said
+    assert program.main(["--target", "grammar", "--input", again[1]]) == 1
+    assert again[1] in capsys.readouterr().out
+    monkeypatch.undo()
+    assert program.main(["--target", "grammar", "--input", again[1]]) == 0
+
+
+def test_the_program_runs_all_targets_each_in_a_process(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["--target", "all", "--seconds", "0.1", "--seed", "7", "--engine", "mutation"]
+    assert program.main(arguments) == 0
+    said = capfd.readouterr().out
+    for name in program.NAMES:
+        assert f"{name}: seed 7\n{name}: " in said
+
+
+def test_the_program_needs_the_target_of_an_input(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        program.main(["--input", "00"])
+    assert leaving.value.code == 2
+    assert "--target" in capsys.readouterr().err
+
+
+def test_a_second_of_fuzzing_guided_by_coverage_finds_nothing() -> None:
+    pytest.importorskip("atheris")
+    command = [sys.executable, program.__file__, "--engine", "atheris", "--target", "parser"]
+    command += ["--seconds", "1", "--seed", str(SEED)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "executions, nothing found (atheris)" in done.stdout

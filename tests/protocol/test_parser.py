@@ -1,0 +1,534 @@
+"""`reactor/protocol/parser.py`: a byte stream -> frames, whatever its pieces."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reactor.errors import MessageTooBig, ProtocolError
+from reactor.protocol.parser import CONTINUED, START, FrameParser
+
+from .recorder import byte_by_byte, cut, cut_at_random
+from .wire import KEY, header, masked, unmasked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+LIMIT = 1 << 17
+
+
+class Sink:
+    """Notes the frames of a parser, which it owns; those in parts are put together again."""
+
+    def __init__(
+        self,
+        *,
+        client: bool = False,
+        room: int = LIMIT,
+        stops: Callable[[int, bytes], bool] = lambda head, payload: False,
+    ) -> None:
+        self.frames: list[tuple[int, bytes]] = []
+        self.parts = bytearray()
+        self.head = -1
+        self.length = 0
+        self.stops = stops
+        self.answer = False
+        self.parser = FrameParser(self, masked=not client, room=room)
+
+    def note(self, head: int, payload: bytes) -> bool:
+        self.frames.append((head, payload))
+        return self.answer or self.stops(head, payload)
+
+    def message(self, head: int, payload: bytes | bytearray) -> bool:
+        assert self.parser.heads is START
+        assert head in (0x81, 0x82)
+        return self.note(head, bytes(payload))
+
+    def frame_too_big(self, length: int) -> ProtocolError:
+        return MessageTooBig(length, self.parser.room)
+
+    def frame_began(self, head: int, length: int) -> None:
+        assert self.head == -1
+        assert self.parser.remaining == length
+        self.head, self.length = head, length
+        self.parser.heads = START if head >= 0x80 else CONTINUED
+
+    def frame_part(self, data: bytes | bytearray) -> None:
+        assert data
+        self.parts += data
+
+    def frame_ended(self) -> bool:
+        head, payload = self.head, bytes(self.parts)
+        assert len(payload) == self.length
+        self.head = -1
+        self.parts.clear()
+        return self.note(head, payload)
+
+    def control(self, head: int, payload: bytes | bytearray) -> bool:
+        return self.note(head, bytes(payload))
+
+    def feed(self, pieces: Iterable[bytes]) -> list[tuple[int, bytes]]:
+        """Feed all, whatever stops it on the way; return the frames."""
+        for piece in pieces:
+            more = self.parser.feed(piece)
+            while more:
+                more = self.parser.feed(b"")
+        return self.frames
+
+
+def packed(frames: list[tuple[int, bytes]], client: bool = False) -> bytes:
+    keys = itertools.cycle((KEY, b"\0\0\0\0", b"\xff\x00\x80\x7f"))
+    if client:
+        return b"".join(unmasked(head, payload) for head, payload in frames)
+    return b"".join(masked(head, payload, next(keys)) for head, payload in frames)
+
+
+SIZES = (0, 1, 3, 4, 124, 125, 126, 127, 400, 65535, 65536)
+FRAMES = [
+    *((0x82, bytes(at * 5 & 0xFF for at in range(size))) for size in SIZES),
+    (0x81, b"Hello"),
+    (0x01, b"Hel"),
+    (0x89, b"ping"),
+    (0x00, b""),
+    (0x8A, b"pong"),
+    (0x00, 300 * b"l"),
+    (0x80, b"o"),
+    (0x02, b""),
+    (0x80, b""),
+    (0x88, b"\x03\xe8"),
+]
+ROLES = pytest.mark.parametrize("client", [False, True], ids=["server", "client"])
+
+
+@ROLES
+def test_frames_are_the_same_whole_and_byte_by_byte(client: bool) -> None:
+    data = packed(FRAMES, client)
+    assert Sink(client=client).feed([data]) == FRAMES
+    assert Sink(client=client).feed(byte_by_byte(data)) == FRAMES
+
+
+@ROLES
+def test_frames_are_the_same_cut_at_every_place(client: bool) -> None:
+    frames = [(head, payload) for head, payload in FRAMES if len(payload) < 1000]
+    data = packed(frames, client)
+    for place in range(len(data)):
+        assert Sink(client=client).feed(cut(data, [place])) == frames
+
+
+@ROLES
+@pytest.mark.parametrize("seed", range(20))
+def test_frames_are_the_same_cut_at_random(client: bool, seed: int) -> None:
+    data = packed(FRAMES, client)
+    pieces = cut_at_random(data, random.Random(seed))
+    assert Sink(client=client).feed(pieces) == FRAMES
+
+
+DATA_FRAMES = st.tuples(st.sampled_from([0x81, 0x82]), st.binary(max_size=140))
+CONTROL_FRAMES = st.tuples(st.sampled_from([0x88, 0x89, 0x8A]), st.binary(max_size=125))
+
+
+@given(
+    frames=st.lists(st.one_of(DATA_FRAMES, CONTROL_FRAMES), max_size=80),
+    client=st.booleans(),
+    chance=st.randoms(use_true_random=False),
+    stop_at=st.sampled_from([0, 0x81, 0x82, 0x89]),
+)
+def test_frames_do_not_depend_on_how_they_come_nor_on_stops(
+    frames: list[tuple[int, bytes]], client: bool, chance: random.Random, stop_at: int
+) -> None:
+    data = packed(frames, client)
+    sink = Sink(client=client, stops=lambda head, payload: head == stop_at)
+    assert sink.feed(cut_at_random(data, chance)) == frames
+    assert sink.parser.feed(b"") is False
+
+
+# ---- what a frame may begin with ----
+
+LEGAL = {
+    "between messages": (START, {0x01, 0x02, 0x81, 0x82, 0x88, 0x89, 0x8A}),
+    "inside a message": (CONTINUED, {0x00, 0x80, 0x88, 0x89, 0x8A}),
+}
+
+
+@pytest.mark.parametrize("place", LEGAL)
+@pytest.mark.parametrize("head", range(256))
+def test_an_illegal_first_byte_is_refused_as_soon_as_it_comes(head: int, place: str) -> None:
+    heads, legal = LEGAL[place]
+    sink = Sink()
+    sink.parser.heads = heads
+    if head in legal:
+        assert sink.parser.feed(bytes((head,))) is False
+        assert sink.frames == []
+        return
+    with pytest.raises(ProtocolError) as error:
+        sink.parser.feed(bytes((head,)))
+    assert error.value.code == 1002
+    assert "RFC 6455 §5." in error.value.reason
+
+
+@pytest.mark.parametrize("head", [0x81, 0x82, 0x01, 0x02])
+def test_a_message_inside_a_message_is_refused_in_whatever_piece_it_comes(head: int) -> None:
+    wrong = masked(head, b"x")
+    for pieces in ([masked(0x01, b"a") + wrong], [masked(0x01, b"a"), wrong]):
+        with pytest.raises(ProtocolError, match="inside a fragmented message"):
+            Sink().feed(pieces)
+    # And what begins a message is legal again behind its last fragment.
+    frames = [(0x01, b"a"), (0x80, b"b"), (head, b"x")]
+    assert Sink().feed([packed(frames)]) == frames
+
+
+@pytest.mark.parametrize(
+    ("heads", "head", "why"),
+    [
+        (START, 0xC1, "reserved bits in first byte 0xc1, no extension"),
+        (CONTINUED, 0xA0, "reserved bits in first byte 0xa0, no extension"),
+        (START, 0x9A, "reserved bits in first byte 0x9a, no extension"),
+        (START, 0x08, "fragmented control frame"),
+        (CONTINUED, 0x0A, "fragmented control frame"),
+        (START, 0x83, "reserved opcode 0x3"),
+        (START, 0x0B, "reserved opcode 0xb"),
+        (CONTINUED, 0x8F, "reserved opcode 0xf"),
+        (START, 0x80, "continuation frame without a message to continue"),
+        (CONTINUED, 0x81, "opcode 0x1 inside a fragmented message"),
+        (CONTINUED, 0x02, "opcode 0x2 inside a fragmented message"),
+    ],
+)
+def test_a_violation_says_what_is_wrong(heads: bytes, head: int, why: str) -> None:
+    sink = Sink()
+    sink.parser.heads = heads
+    with pytest.raises(ProtocolError, match=why):
+        sink.parser.feed(masked(head, b"x"))
+
+
+def test_frames_before_an_illegal_one_are_handed_over() -> None:
+    data = packed(FRAMES[-10:]) + b"\x83"
+    for pieces in ([data], byte_by_byte(data)):
+        sink = Sink()
+        with pytest.raises(ProtocolError):
+            sink.feed(pieces)
+        assert sink.frames == FRAMES[-10:]
+
+
+@ROLES
+@pytest.mark.parametrize("head", [0x81, 0x01, 0x82, 0x88, 0x89, 0x8A])
+def test_the_wrong_masking_is_refused_in_the_second_byte(client: bool, head: int) -> None:
+    wrong = bytes((head, 0x80 if client else 0))
+    why = "masked by a server" if client else "not masked by a client"
+    with pytest.raises(ProtocolError, match=why) as error:
+        Sink(client=client).parser.feed(wrong)
+    assert error.value.code == 1002
+    with pytest.raises(ProtocolError, match=why):
+        Sink(client=client).feed([wrong + bytes(20)])
+
+
+@ROLES
+@pytest.mark.parametrize("head", [0x88, 0x89, 0x8A])
+@pytest.mark.parametrize("second", [126, 127])
+def test_a_control_frame_over_125_bytes_is_refused_in_its_second_byte(
+    client: bool, head: int, second: int
+) -> None:
+    with pytest.raises(ProtocolError, match="control frame over 125 bytes"):
+        Sink(client=client).parser.feed(bytes((head, second if client else second | 0x80)))
+
+
+# ---- lengths ----
+
+
+@ROLES
+@pytest.mark.parametrize(
+    ("form", "length", "why"),
+    [
+        (16, 0, "length 0 in 2 bytes"),
+        (16, 125, "length 125 in 2 bytes"),
+        (64, 0, "length 0 in 8 bytes"),
+        (64, 126, "length 126 in 8 bytes"),
+        (64, 65535, "length 65535 in 8 bytes"),
+        (64, 1 << 63, "top bit set"),
+        (64, (1 << 64) - 1, "top bit set"),
+    ],
+)
+def test_a_length_that_is_not_minimal_or_has_its_top_bit_set_is_refused(
+    client: bool, form: int, length: int, why: str
+) -> None:
+    wrong = header(0x82, length, form, 0 if client else 0x80)
+    sink = Sink(client=client)
+    assert sink.parser.feed(wrong[:-1]) is False
+    with pytest.raises(ProtocolError, match=why) as error:
+        sink.parser.feed(wrong[-1:])
+    assert error.value.code == 1002
+
+
+@ROLES
+@pytest.mark.parametrize("room", [0, 1, 100, 124, 125, 126, 65535, 65536, 1 << 40])
+@pytest.mark.parametrize("head", [0x81, 0x02])
+def test_a_frame_over_its_room_is_refused_on_its_length_alone(
+    client: bool, room: int, head: int
+) -> None:
+    mask_bit = 0 if client else 0x80
+    fits, too_big = (header(head, length, None, mask_bit) for length in (room, room + 1))
+    assert Sink(client=client, room=room).parser.feed(fits) is False
+    with pytest.raises(MessageTooBig) as error:
+        Sink(client=client, room=room).parser.feed(too_big)
+    assert (error.value.size, error.value.limit) == (room + 1, room)
+
+
+def test_a_short_whole_frame_over_its_room_is_refused_too() -> None:
+    sink = Sink(room=5)
+    with pytest.raises(MessageTooBig):
+        sink.parser.feed(masked(0x81, b"Hello") + masked(0x81, b"Hello!"))
+    assert sink.frames == [(0x81, b"Hello")]
+
+
+def test_control_frames_need_no_room() -> None:
+    assert Sink(room=0).feed([masked(0x89, 125 * b"p")]) == [(0x89, 125 * b"p")]
+
+
+def test_an_illegal_first_byte_counts_before_its_length() -> None:
+    for length in (1 << 40, (1 << 64) - 1):
+        with pytest.raises(ProtocolError, match="reserved opcode"):
+            Sink(room=10).parser.feed(header(0x83, length, 64))
+
+
+# ---- budget and stops ----
+
+TINY = masked(0x81, b"x")
+
+
+@pytest.mark.parametrize("frame", [TINY, masked(0x8A, b"p"), masked(0x82, 130 * b"b")])
+@pytest.mark.parametrize("count", [63, 64, 65, 128, 200])
+def test_one_call_hands_over_at_most_64_frames(frame: bytes, count: int) -> None:
+    sink = Sink()
+    more = sink.parser.feed(count * frame)
+    handed = [len(sink.frames)]
+    while more:
+        more = sink.parser.feed(b"")
+        handed.append(len(sink.frames) - sum(handed))
+    assert handed == [64] * (count // 64) + [count % 64] * bool(count % 64)
+
+
+@pytest.mark.parametrize("size", [1, 2, 6])
+def test_a_cut_frame_behind_the_budget_waits_for_its_rest(size: int) -> None:
+    sink = Sink()
+    assert sink.parser.feed(64 * TINY + TINY[:size]) is True
+    assert sink.parser.feed(b"") is False
+    assert sink.parser.feed(TINY[size:]) is False
+    assert len(sink.frames) == 65
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        masked(0x82, b"stop"),
+        masked(0x01, b"stop"),
+        masked(0x89, b"stop"),
+        masked(0x82, bytes(200)),
+    ],
+    ids=["a message", "a fragment", "a control frame", "a longer message"],
+)
+def test_the_sink_stops_the_parser_at_once(frame: bytes) -> None:
+    tail = masked(0x8A, b"1") + masked(0x8A, b"2")
+    for place in range(len(frame) + 1):
+        sink = Sink(stops=lambda head, payload: head != 0x8A)
+        stops = [sink.parser.feed(piece) for piece in cut(frame + tail, [place])]
+        # The stop falls into whichever call has the frame's last byte.
+        if place < len(frame):
+            assert stops == [False, True]
+            assert len(sink.frames) == 1
+        assert sink.parser.feed(b"") is False
+        assert [payload for _, payload in sink.frames[1:]] == [b"1", b"2"]
+
+
+def test_a_stop_with_nothing_in_hand_leaves_nothing_to_do() -> None:
+    sink = Sink(stops=lambda head, payload: True)
+    assert sink.parser.feed(TINY) is False
+    assert sink.parser.feed(masked(0x01, b"a")) is False
+    assert sink.parser.feed(masked(0x89)[:-1]) is False
+    assert sink.parser.feed(masked(0x89)[-1:]) is False
+    assert len(sink.frames) == 3
+
+
+def test_a_stop_before_a_single_illegal_byte_does_not_look_at_it() -> None:
+    sink = Sink(stops=lambda head, payload: True)
+    assert sink.parser.feed(TINY + b"\xff") is True
+    with pytest.raises(ProtocolError):
+        sink.parser.feed(b"")
+
+
+def test_bytes_after_a_stop_go_behind_those_in_hand() -> None:
+    sink = Sink(stops=lambda head, payload: payload == b"stop")
+    assert sink.parser.feed(masked(0x82, b"stop") + masked(0x82, b"a") + TINY[:3]) is True
+    assert sink.parser.feed(TINY[3:] + masked(0x82, b"b")) is False
+    assert [payload for _, payload in sink.frames] == [b"stop", b"a", b"x", b"b"]
+
+
+def test_kept_bytes_are_parsed_with_the_next_call() -> None:
+    data = packed(FRAMES[-10:])
+    for place in range(len(data) + 1):
+        sink = Sink()
+        for piece in cut(data, [place // 2, place]):
+            sink.parser.keep(piece)
+        assert sink.frames == []
+        assert sink.feed([b""]) == FRAMES[-10:]
+
+
+def test_bytes_may_be_kept_after_a_stop() -> None:
+    sink = Sink(stops=lambda head, payload: payload == b"stop")
+    assert sink.parser.feed(masked(0x82, b"stop") + TINY + TINY[:2]) is True
+    sink.parser.keep(TINY[2:] + TINY[:4])
+    sink.parser.keep(TINY[4:])
+    assert sink.parser.feed(b"") is False
+    assert len(sink.frames) == 4
+
+
+def test_dropped_bytes_are_not_parsed() -> None:
+    sink = Sink(stops=lambda head, payload: True)
+    assert sink.parser.feed(TINY + b"\xff\xff") is True
+    sink.parser.drop()
+    assert sink.parser.feed(b"") is False
+    assert sink.parser.feed(TINY) is False
+    assert len(sink.frames) == 2
+
+
+def test_an_exception_from_the_sink_does_not_make_the_next_bytes_be_skipped() -> None:
+    def stops(head: int, payload: bytes) -> bool:
+        if payload == b"raise":
+            raise KeyboardInterrupt
+        return True
+
+    sink = Sink(stops=stops)
+    assert sink.parser.feed(TINY + masked(0x81, b"raise")) is True
+    with pytest.raises(KeyboardInterrupt):
+        sink.parser.feed(b"")
+    assert sink.parser.feed(TINY + TINY) is True
+    assert sink.parser.feed(b"") is False
+    assert [payload for _, payload in sink.frames] == [b"x", b"raise", b"x", b"x"]
+
+
+# ---- received into place ----
+
+
+def receive(sink: Sink, data: bytes) -> bool | None:
+    """Take `data` as the next bytes of the frame that has begun, in a buffer that has more."""
+    buffer = bytearray(b"before") + data + b"behind"
+    stop = sink.parser.received_into(buffer, 6, len(data))
+    assert buffer.startswith(b"before")
+    assert buffer.endswith(b"behind")
+    if data:
+        sink.parts += buffer[6:-6]
+    return stop
+
+
+@ROLES
+@pytest.mark.parametrize("sizes", [(1,), (2,), (3,), (4,), (5, 1, 2), (1, 0, 1, 3), (200,)])
+def test_a_payload_may_be_received_into_its_place(client: bool, sizes: tuple[int, ...]) -> None:
+    payload = bytes(at * 3 & 0xFF for at in range(1000))
+    data = packed([(0x82, payload)], client)
+    for begun in range(len(data) - 1000, len(data) - 990):
+        sink = Sink(client=client)
+        sink.parser.feed(data[:begun])
+        at = begun
+        for size in itertools.cycle(sizes):
+            # The frame has ended when its last byte is there, so that is taken by itself.
+            piece = data[at : min(at + size, len(data) - 1)]
+            if not piece and at == len(data) - 1:
+                break
+            before = sink.parser.remaining
+            assert receive(sink, piece) is False
+            assert sink.parser.remaining == before - len(piece)
+            at += len(piece)
+        sink.parser.feed(data[at:])
+        assert sink.frames == [(0x82, payload)]
+
+
+@ROLES
+def test_the_last_byte_may_be_received_into_its_place(client: bool) -> None:
+    class Place(Sink):
+        """Keeps the payload in one buffer, as a session does."""
+
+        def frame_part(self, data: bytes | bytearray) -> None:
+            self.parts += data
+
+        def fill(self, data: bytes) -> bool | None:
+            start = len(self.parts)
+            self.parts += data
+            return self.parser.received_into(self.parts, start, len(data))
+
+    payload = bytes(range(256)) * 2
+    data = packed([(0x82, payload), (0x8A, b"p")], client)
+    end = len(data) - len(packed([(0x8A, b"p")], client))
+    for place in range(end - 512, end):
+        for stop in (False, True):
+            sink = Place(client=client)
+            sink.answer = stop
+            sink.parser.feed(data[:place])
+            middle = (place + end) // 2
+            if middle > place:
+                assert sink.fill(data[place:middle]) is False
+            assert sink.fill(data[middle:end]) is stop
+            assert sink.parser.remaining == 0
+            sink.parser.feed(data[end:])
+            assert sink.frames == [(0x82, payload), (0x8A, b"p")]
+
+
+# ---- work and memory ----
+
+
+def calls(run: Callable[[], object]) -> int:
+    """Return how many functions `run` calls, of Python and of C."""
+    count = 0
+
+    def profile(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+@pytest.mark.parametrize("kind", ["one frame", "tiny frames"])
+def test_work_grows_as_the_input_does(kind: str, piece: int) -> None:
+    def work(size: int) -> int:
+        data = masked(0x82, bytes(size)) if kind == "one frame" else size // 8 * TINY
+        pieces = [data[at : at + piece] for at in range(0, len(data), piece)]
+        sink = Sink()
+        return calls(lambda: sink.feed(pieces))
+
+    once, twice = work(20_000), work(40_000)
+    assert twice <= 2.1 * once
+
+
+def test_no_more_is_carried_from_call_to_call_than_a_control_frame() -> None:
+    sink = Sink()
+    for byte in byte_by_byte(packed(FRAMES)):
+        assert sink.parser.feed(byte) is False
+        assert len(sink.parser._unparsed) < 2 + 4 + 125
+    assert sink.frames == FRAMES
+
+
+def test_what_is_in_hand_after_a_stop_is_not_copied_until_it_is_parsed() -> None:
+    data = 10_000 * TINY
+    sink = Sink()
+    more = sink.parser.feed(data)
+    while more:
+        assert sink.parser._unparsed is data
+        more = sink.parser.feed(b"")
+    assert len(sink.frames) == 10_000
+    assert sink.parser._unparsed == b""
+
+
+def test_the_start_of_a_header_does_not_keep_the_input_it_came_in() -> None:
+    sink = Sink()
+    data = masked(0x82, bytes(60_000)) + masked(0x82, bytes(200))[:5]
+    assert sink.parser.feed(data) is False
+    assert sink.parser._unparsed == data[-5:]

@@ -1,0 +1,82 @@
+"""`reactor/errors.py`: what can go wrong, and whose fault it is."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from reactor import (
+    HandshakeError,
+    InvalidPayload,
+    InvalidState,
+    MessageTooBig,
+    ProtocolError,
+    QueueFull,
+    WebSocketError,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "parent"),
+    [
+        (WebSocketError, Exception),
+        (HandshakeError, WebSocketError),
+        (ProtocolError, WebSocketError),
+        (InvalidPayload, ProtocolError),
+        (MessageTooBig, ProtocolError),
+        (QueueFull, WebSocketError),
+        (InvalidState, WebSocketError),
+        (InvalidState, RuntimeError),
+    ],
+)
+def test_an_error_can_be_caught_as_what_it_is(
+    error: type[Exception], parent: type[Exception]
+) -> None:
+    assert parent in error.__bases__
+
+
+@pytest.mark.parametrize(
+    ("error", "attributes", "text"),
+    [
+        (
+            HandshakeError(426, "version 7, not 13", [("Sec-WebSocket-Version", "13")]),
+            {"status": 426, "headers": (("Sec-WebSocket-Version", "13"),)},
+            "version 7, not 13 (HTTP 426)",
+        ),
+        (HandshakeError(400, "no key"), {"status": 400, "headers": ()}, "no key (HTTP 400)"),
+        (
+            ProtocolError(1002, "frame without a mask"),
+            {"code": 1002, "reason": "frame without a mask"},
+            "frame without a mask (1002)",
+        ),
+        (InvalidPayload("no UTF-8"), {"code": 1007, "reason": "no UTF-8"}, "no UTF-8 (1007)"),
+        (
+            MessageTooBig(70, 64),
+            {"code": 1009, "size": 70, "limit": 64},
+            "message of 70 bytes or more, at most 64 allowed (1009)",
+        ),
+        (
+            QueueFull(70, 64),
+            {"size": 70, "limit": 64},
+            "write queue of 70 bytes, at most 64 allowed",
+        ),
+        (InvalidState("closed"), {}, "closed"),
+    ],
+)
+def test_an_error_says_what_was_expected_and_what_came(
+    error: Exception, attributes: dict[str, Any], text: str
+) -> None:
+    assert str(error) == text
+    assert {name: getattr(error, name) for name in attributes} == attributes
+
+
+def test_the_longest_reasons_of_limits_fit_into_a_close_frame() -> None:
+    assert len(MessageTooBig(2**63 - 1, 2**63 - 1).reason.encode()) <= 123
+
+
+def test_an_invalid_state_survives_pickling() -> None:
+    again = pickle.loads(pickle.dumps(InvalidState("closed")))
+    assert isinstance(again, InvalidState)
+    assert str(again) == "closed"

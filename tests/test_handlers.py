@@ -1,0 +1,124 @@
+"""`reactor/handlers.py`: what the user is told, by methods or by functions."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+from reactor import Handlers, Server
+from reactor.handlers import Told
+
+CALLS: dict[str, tuple[Any, ...]] = {
+    "onrequest": ("request",),
+    "onopen": ("client",),
+    "onmessage": ("client", "message"),
+    "onclose": ("client", 1000, ""),
+    "onerror": ("client", Exception()),
+    "ondrain": ("client",),
+    "onping": ("client", b""),
+    "onpong": ("client", b""),
+}
+
+
+def test_there_is_one_method_for_each_event() -> None:
+    methods = inspect.getmembers(Handlers, inspect.isfunction)
+    assert {name for name, _ in methods if not name.startswith("_")} == set(CALLS)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_handler_that_is_not_overridden_does_nothing(name: str) -> None:
+    assert getattr(Handlers(), name)(*CALLS[name]) is None
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_function_takes_the_place_of_the_method(name: str) -> None:
+    seen: list[Any] = []
+
+    def function(*args: Any) -> str:
+        seen.append(args)
+        return "answer"
+
+    handlers = Handlers(**{name: function})
+    assert getattr(handlers, name)(*CALLS[name]) == "answer"
+    assert seen == [CALLS[name]]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_function_goes_before_the_method_of_a_subclass(name: str) -> None:
+    mine = type("Mine", (Handlers,), {name: lambda self, *args: "method"})
+    assert getattr(mine(), name)(*CALLS[name]) == "method"
+    function = {name: lambda *args: "function"}
+    assert getattr(mine(**function), name)(*CALLS[name]) == "function"
+
+
+def test_functions_are_one_objects_own() -> None:
+    Handlers(onopen=lambda client: "mine")
+    assert Handlers().onopen(None) is None  # type: ignore[func-returns-value]
+
+
+@pytest.mark.parametrize("name", ["onfoo", "on", "message", "onMessage", "__init__", "run"])
+def test_an_unknown_name_is_a_type_error_that_names_it(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"Handlers\(\) has no option '{name}'"):
+        Handlers(**{name: print})
+
+
+def test_the_error_names_the_class_that_was_called() -> None:
+    with pytest.raises(TypeError, match=r"Server\(\) has no option 'adress'"):
+        Server(adress=("", 8000))
+
+
+@pytest.mark.parametrize("value", [None, 5, "f"])
+def test_what_cannot_be_called_is_a_type_error_at_once(value: Any) -> None:
+    with pytest.raises(TypeError, match=r"onmessage=.* cannot be called"):
+        Handlers(onmessage=value)
+
+
+class Recorded(Told):
+    def __init__(self, handlers: Handlers) -> None:
+        super().__init__(handlers)
+        self.failures: list[Exception] = []
+
+    def handler_failed(self, error: Exception) -> None:
+        super().handler_failed(error)
+        self.failures.append(error)
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if name != "onrequest"])
+def test_a_connection_hands_over_to_its_handlers(name: str) -> None:
+    seen: list[Any] = []
+    told = Told(Handlers(**{name: lambda *args: seen.append(args)}))
+    getattr(told, name)(*CALLS[name][1:])
+    assert seen == [(told, *CALLS[name][1:])]
+
+
+def test_a_handler_that_raises_is_logged_and_fails_the_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told, error = Recorded(Handlers()), ValueError("no")
+
+    def onpong(payload: bytes) -> None:
+        raise error
+
+    told.guard(onpong, b"")
+    assert told.failures == [error]
+    assert [record.exc_info and record.exc_info[1] for record in caplog.records] == [error]
+    assert caplog.messages[0].startswith("onpong of ")
+
+
+def test_a_handler_of_the_end_that_raises_is_logged_and_changes_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told = Recorded(Handlers())
+    told.tell([].remove, 1)
+    told.tell(Handlers().onopen, told)
+    assert told.failures == []
+    assert caplog.messages[0].startswith("remove of ")
+
+
+def test_guarding_a_handler_that_does_not_raise_is_calling_it() -> None:
+    told = Recorded(Handlers())
+    seen: list[int] = []
+    told.guard(seen.append, 1)
+    assert (told.failures, seen) == ([], [1])

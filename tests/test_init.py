@@ -1,0 +1,81 @@
+"""`reactor/__init__.py`: the public names."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import selectors
+import types
+
+import pytest
+
+import reactor
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+NUMBERS = {"EVENT_READ", "EVENT_WRITE"}
+
+
+def test_the_public_names_are_exactly_those_of_all() -> None:
+    names = {
+        name
+        for name, value in vars(reactor).items()
+        if not name.startswith("_")
+        and not isinstance(value, types.ModuleType)
+        and name != "annotations"  # of `from __future__`
+    }
+    assert names == set(reactor.__all__)
+    assert len(reactor.__all__) == len(names)
+
+
+def test_a_star_import_brings_in_the_public_names() -> None:
+    names: dict[str, object] = {}
+    exec("from reactor import *", names)
+    del names["__builtins__"]
+    assert names == {name: getattr(reactor, name) for name in reactor.__all__}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["Server", "Connection", "Handlers", "Reactor", "Request", "Response", "Headers"],
+        *["Frame", "Opcode", "CloseCode", "State", "inherited_sockets", *NUMBERS],
+        *["WebSocketError", "HandshakeError", "ProtocolError", "InvalidPayload"],
+        *["MessageTooBig", "QueueFull", "InvalidState"],
+    ],
+)
+def test_what_users_import_is_public(name: str) -> None:
+    assert name in reactor.__all__
+
+
+def test_the_events_are_those_of_selectors() -> None:
+    assert reactor.EVENT_READ == selectors.EVENT_READ
+    assert reactor.EVENT_WRITE == selectors.EVENT_WRITE
+
+
+@pytest.mark.parametrize("name", sorted(set(reactor.__all__) - NUMBERS))
+def test_each_public_name_has_a_docstring_of_its_own(name: str) -> None:
+    text = vars(getattr(reactor, name)).get("__doc__") or getattr(reactor, name).__doc__
+    inherited = [base.__doc__ for base in getattr(getattr(reactor, name), "__mro__", ())[1:]]
+    assert text
+    assert text not in inherited
+    assert re.match(r"[A-Z].*[.:]\n?", text), text
+
+
+@pytest.mark.parametrize("name", sorted(set(reactor.__all__) - NUMBERS))
+def test_each_public_method_has_a_docstring(name: str) -> None:
+    value = getattr(reactor, name)
+    if isinstance(value, type):
+        for method, function in vars(value).items():
+            if not method.startswith("_") and isinstance(function, types.FunctionType):
+                assert function.__doc__, f"{name}.{method}"
+
+
+def test_the_package_says_what_it_is() -> None:
+    assert reactor.__doc__
+
+
+def test_the_version_has_its_section_in_the_changelog() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|(a|b|rc)\d+)?", reactor.__version__)
+    text = (ROOT / "docs" / "changelog.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^## \[?([^\s\]]+)", text, re.MULTILINE)
+    assert reactor.__version__ in sections

@@ -1,0 +1,728 @@
+"""`reactor/opening.py`: from the accept to the answer, over sockets in memory."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from reactor import Connection, Handlers, Reactor, Request, Response, Server
+from reactor.loop.transport import LINGER
+from reactor.protocol.frames import pack_frame, pack_message
+from reactor.testing import FakeClock, MemorySelector, memory_pair
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FIELDS = (
+    "Host: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+ACCEPTED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+)
+
+
+def opening(target: str = "/", more: str = "") -> bytes:
+    """A request for a WebSocket, with further lines."""
+    return f"GET {target} HTTP/1.1\r\n{FIELDS}{more}\r\n".encode("latin-1")
+
+
+def plain(method: str = "GET", target: str = "/", version: str = "1.1") -> bytes:
+    """A request for no WebSocket."""
+    return f"{method} {target} HTTP/{version}\r\nHost: example.com\r\n\r\n".encode()
+
+
+class Recorder(Server):
+    """Echoes, and notes what it is told."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.events: list[Any] = []
+        self.requests: list[Request] = []
+        self.answer: Callable[[Request], Any] = lambda request: None
+        super().__init__(*args, **options)
+
+    def onrequest(self, request: Request) -> Any:
+        self.requests.append(request)
+        return self.answer(request)
+
+    def onopen(self, client: Any) -> None:
+        self.events.append("open")
+
+    def onmessage(self, client: Any, message: Any) -> None:
+        self.events.append(message)
+        client.send(message)
+
+    def onerror(self, client: Any, error: Exception) -> None:
+        self.events.append(type(error).__name__)
+
+    def onclose(self, client: Any, code: int, reason: str) -> None:
+        self.events.append(code)
+
+
+class Wire:
+    """A server in memory, and one client of it by hand."""
+
+    def __init__(self, server: type[Recorder] = Recorder, **options: Any) -> None:
+        self.clock = FakeClock()
+        self.selector = MemorySelector()
+        self.reactor = Reactor(selector=self.selector, clock=self.clock)
+        self.server = server(None, reactor=self.reactor, **options)
+        self.sock, self.theirs = memory_pair()
+        self.accept(self.theirs)
+
+    def accept(self, theirs: Any, address: Any = ("10.0.0.1", 4711)) -> None:
+        self.server.accepted(theirs, address)
+
+    def send(self, data: bytes) -> bytes:
+        """Send `data`, let the server work, and return all that it has answered so far."""
+        self.sock.send(data)
+        return self.settle()
+
+    def settle(self) -> bytes:
+        while True:
+            self.reactor.step(0)
+            if not self.selector.select(0) and self.reactor.next_timeout() != 0:
+                return bytes(self.sock.inbox)
+
+    def advance(self, seconds: float) -> bytes:
+        end = self.clock.now + seconds
+        while True:
+            self.settle()
+            wait = self.reactor.next_timeout()
+            if wait is None or self.clock.now + wait > end:
+                break
+            self.clock.advance(wait)
+        self.clock.advance(end - self.clock.now)
+        return self.settle()
+
+    def ended(self) -> bool:
+        """Whether the server has said that nothing more will come."""
+        return self.sock.input_ended
+
+    def dropped(self) -> bool:
+        """Whether the server has closed its socket."""
+        return self.theirs.closed
+
+    def close(self) -> None:
+        self.server.close()
+        self.reactor.close()
+
+
+@pytest.fixture
+def wires() -> Iterator[Callable[..., Wire]]:
+    made: list[Wire] = []
+
+    def make(*args: Any, **options: Any) -> Wire:
+        made.append(Wire(*args, **options))
+        return made[-1]
+
+    yield make
+    for wire in made:
+        wire.close()
+
+
+@pytest.fixture
+def wire(wires: Callable[..., Wire]) -> Wire:
+    return wires()
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, "reactor")
+    return caplog
+
+
+def status(response: bytes) -> int:
+    """The status of the one response that there is."""
+    [found] = re.findall(rb"HTTP/1\.1 (\d\d\d) ", response)
+    assert response.startswith(b"HTTP/1.1 ")
+    return int(found)
+
+
+def body(response: bytes) -> bytes:
+    head, _, body = response.partition(b"\r\n\r\n")
+    assert b"\r\nContent-Length: %d\r\n" % len(body) in head + b"\r\n"
+    return body
+
+
+# ---- the handshake succeeds ----
+
+
+def test_a_request_for_a_websocket_opens_a_connection(wire: Wire) -> None:
+    assert wire.send(opening("/chat?a=b")) == ACCEPTED + b"\r\n"
+    assert wire.server.events == ["open"]
+    [client] = wire.server.clients
+    assert client.request is wire.server.requests[0]
+    assert client.request.path == "/chat"
+    assert client.address == ("10.0.0.1", 4711)
+    assert client.subprotocol is None
+
+
+FRAMES = [pack_message(text, masked=True) for text in ("one", "two", b"three")]
+
+
+def test_frames_behind_the_request_are_delivered_in_order_after_onopen(wire: Wire) -> None:
+    answer = wire.send(opening() + b"".join(FRAMES))
+    assert wire.server.events == ["open", "one", "two", b"three"]
+    replies = [pack_message(text, masked=False) for text in ("one", "two", b"three")]
+    assert answer == ACCEPTED + b"\r\n" + b"".join(replies)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 64, 199, 200])
+def test_the_events_are_the_same_whatever_the_segments(wire: Wire, size: int) -> None:
+    wire.theirs.chunk = size
+    wire.send(opening() + b"".join(FRAMES))
+    assert wire.server.events == ["open", "one", "two", b"three"]
+
+
+def test_the_events_are_the_same_wherever_the_bytes_are_cut(
+    wires: Callable[..., Wire],
+) -> None:
+    data = opening() + FRAMES[0]
+    for cut in range(len(data) + 1):
+        wire = wires()
+        wire.send(data[:cut])
+        wire.send(data[cut:])
+        assert wire.server.events == ["open", "one"]
+
+
+MALFORMED = pack_frame(0xA1, b"x", True)
+
+
+def test_a_malformed_frame_behind_the_request_fails_the_connection_after_onopen(
+    wire: Wire,
+) -> None:
+    answer = wire.send(opening() + FRAMES[0] + MALFORMED + FRAMES[1])
+    wire.sock.close()
+    wire.settle()
+    assert wire.server.events == ["open", "one", "ProtocolError", 1002]
+    assert answer.startswith(ACCEPTED)
+    assert pack_message("one", masked=False) + b"\x88" in answer
+
+
+def test_what_follows_is_dropped_if_onopen_raises(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    def onopen(client: Any) -> None:
+        wire.server.events.append("open")
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(wire.server, "onopen", onopen)
+    answer = wire.send(opening() + FRAMES[0] + MALFORMED)
+    wire.sock.close()
+    wire.settle()
+    assert wire.server.events == ["open", "ZeroDivisionError", 1011]
+    assert answer.startswith(ACCEPTED)
+    assert "\x03\xf3" in answer.decode("latin-1")  # 1011
+    assert [record.levelname for record in log.records] == ["ERROR"]
+
+
+def test_what_follows_is_not_delivered_if_onopen_closes(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire.server, "onopen", lambda client: client.close(1000, "full"))
+    wire.send(opening() + FRAMES[0] + pack_frame(0x88, b"\x03\xe8", True))
+    wire.sock.close()
+    wire.settle()
+    assert wire.server.events == [1000]
+
+
+def test_what_follows_is_not_delivered_if_onopen_aborts(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire.server, "onopen", lambda client: client.abort())
+    wire.send(opening() + FRAMES[0])
+    assert wire.server.events == [1006]
+
+
+def test_the_deadline_ends_with_the_handshake(wires: Callable[..., Wire]) -> None:
+    wire = wires(handshake_timeout=5, ping_interval=None)
+    wire.send(opening())
+    wire.advance(3600)
+    assert wire.server.events == ["open"]
+    assert not wire.ended()
+
+
+def test_the_subprotocol_is_agreed_on(wires: Callable[..., Wire]) -> None:
+    wire = wires(subprotocols=["v2", "v1"])
+    answer = wire.send(opening(more="Sec-WebSocket-Protocol: v1, v2\r\n"))
+    assert b"\r\nSec-WebSocket-Protocol: v2\r\n" in answer
+    [client] = wire.server.clients
+    assert client.subprotocol == "v2"
+
+
+def test_the_handlers_of_a_location_are_asked_and_told(wires: Callable[..., Wire]) -> None:
+    seen: list[Any] = []
+    room = Handlers(
+        onrequest=lambda request: seen.append(dict(request.params)),
+        onmessage=lambda client, message: seen.append(message),
+    )
+    wire = wires(locations={"/room/{name}": room})
+    wire.send(opening("/room/a%2Fb") + FRAMES[0])
+    assert seen == [{"name": "a/b"}, "one"]
+    assert wire.server.requests == []
+    assert wire.server.events == []
+
+
+# ---- what onrequest answers ----
+
+
+def test_fields_of_the_user_are_added_to_the_101(wire: Wire) -> None:
+    wire.server.answer = lambda request: {"Set-Cookie": "a=1", "Server": "x"}
+    assert wire.send(opening()) == ACCEPTED + b"Set-Cookie: a=1\r\nServer: x\r\n\r\n"
+    assert wire.server.events == ["open"]
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_plain_request_is_answered_and_the_connection_ends(wire: Wire, version: str) -> None:
+    wire.server.answer = lambda request: Response(200, {"X": "y"}, request.path)
+    answer = wire.send(plain(target="/health", version=version))
+    assert status(answer) == 200
+    assert body(answer) == b"/health"
+    assert b"\r\nX: y\r\n" in answer
+    assert b"\r\nConnection: close\r\n" in answer
+    assert b" GMT\r\n" in answer
+    assert wire.ended()
+    assert wire.server.events == []
+
+
+def test_http_1_0_needs_no_host(wire: Wire) -> None:
+    wire.server.answer = lambda request: Response(200, body="ok")
+    assert body(wire.send(b"GET / HTTP/1.0\r\n\r\n")) == b"ok"
+
+
+def test_the_answer_to_head_is_that_to_get_without_the_body(
+    wires: Callable[..., Wire],
+) -> None:
+    answers = []
+    for method in ("GET", "HEAD"):
+        wire = wires()
+        wire.server.answer = lambda request: Response(200, {"Date": "now"}, "x" * 5000)
+        answers.append(wire.send(plain(method)))
+    assert answers[0] == answers[1] + b"x" * 5000
+    assert b"\r\nContent-Length: 5000\r\n" in answers[1]
+
+
+def test_a_rejected_head_request_gets_no_body(wire: Wire) -> None:
+    answer = wire.send(plain("HEAD"))
+    assert status(answer) == 405
+    assert answer.endswith(b"\r\n\r\n")
+
+
+def test_a_request_for_a_websocket_can_be_answered_otherwise(wire: Wire) -> None:
+    wire.server.answer = lambda request: Response(401, {"WWW-Authenticate": "Basic"}, "who?")
+    answer = wire.send(opening() + FRAMES[0])
+    assert status(answer) == 401
+    assert body(answer) == b"who?"
+    assert wire.ended()
+    assert wire.server.events == []
+
+
+def test_a_mapping_does_not_answer_a_request_for_no_websocket(wire: Wire) -> None:
+    wire.server.answer = lambda request: {"X": "y"}
+    answer = wire.send(plain())
+    assert status(answer) == 426
+    assert b"X: y" not in answer
+
+
+def boom(request: Request) -> Any:
+    raise ZeroDivisionError("boom")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        boom,
+        lambda request: {"X": "a\r\nSet-Cookie: evil=1"},
+        lambda request: {"X": "a\nSet-Cookie: evil=1"},
+        lambda request: {"X": "a\x00"},
+        lambda request: {"Set-Cookie: evil=1\r\nX": "a"},
+        lambda request: {"not a token": "a"},
+        lambda request: {"X": 1},
+        lambda request: {"Sec-WebSocket-Accept": "x"},
+        lambda request: Response(200, {"X": "a\r\nSet-Cookie: evil=1"}),
+        lambda request: Response(99),
+        lambda request: Response(200, body=request),
+        lambda request: True,
+        lambda request: 404,
+        lambda request: "nothing here",
+    ],
+)
+@pytest.mark.parametrize("data", [opening(), plain()])
+def test_an_onrequest_that_fails_is_logged_and_answered_500(
+    wire: Wire, log: pytest.LogCaptureFixture, data: bytes, answer: Any
+) -> None:
+    wire.server.answer = answer
+    response = wire.send(data)
+    assert status(response) == 500
+    assert b"evil" not in response
+    assert body(response) == b"the server failed to answer\n"
+    assert wire.server.events == []
+    error, refused = log.records
+    assert error.levelname == "ERROR"
+    assert error.exc_info is not None
+    assert error.getMessage() == "onrequest raised for <Request GET '/'>"
+    assert refused.levelname == "INFO"
+
+
+def test_a_long_target_is_cut_in_the_log(wire: Wire, log: pytest.LogCaptureFixture) -> None:
+    wire.server.answer = boom
+    wire.send(opening("/" + "%1b" * 2000))
+    assert all(len(record.getMessage()) < 300 for record in log.records)
+    assert len(log.records) == 2
+
+
+def test_a_keyboard_interrupt_in_onrequest_is_not_swallowed(wire: Wire) -> None:
+    def interrupt(request: Request) -> Any:
+        raise KeyboardInterrupt
+
+    wire.server.answer = interrupt
+    wire.sock.send(opening())
+    with pytest.raises(KeyboardInterrupt):
+        wire.reactor.step(0)
+
+
+@pytest.mark.parametrize("end", ["stop", "close"])
+@pytest.mark.parametrize("data", [opening() + FRAMES[0], plain()])
+def test_a_server_that_is_stopped_by_onrequest_opens_nothing_more(
+    wire: Wire, data: bytes, end: str
+) -> None:
+    def answer(request: Request) -> None:
+        getattr(wire.server, end)()
+
+    wire.server.answer = answer
+    assert wire.send(data) == b""
+    assert wire.dropped()
+    assert wire.server.events == []
+    assert not wire.server.clients
+
+
+class Broken(Connection):
+    def __init__(self, *args: Any) -> None:
+        raise ZeroDivisionError
+
+
+def test_a_connection_that_cannot_be_made_is_answered_500_and_ends(
+    wires: Callable[..., Wire], log: pytest.LogCaptureFixture
+) -> None:
+    wire = wires(connection=Broken)
+    assert status(wire.send(opening() + FRAMES[0])) == 500
+    assert wire.ended()
+    wire.advance(LINGER)
+    assert wire.dropped()
+    assert wire.server.events == []
+    assert [record.levelname for record in log.records] == ["ERROR", "INFO"]
+
+
+def test_a_server_that_is_stopped_by_an_onrequest_that_raises_says_nothing_more(
+    wire: Wire, log: pytest.LogCaptureFixture
+) -> None:
+    def answer(request: Request) -> None:
+        wire.server.stop()
+        raise ZeroDivisionError
+
+    wire.server.answer = answer
+    assert wire.send(opening()) == b""
+    assert wire.dropped()
+    assert wire.reactor.next_timeout() is None
+    assert "onrequest raised" in log.text
+
+
+# ---- the handshake fails: one answer, and nothing behind it ----
+
+ADMIN = b"GET /admin HTTP/1.1\r\nHost: example.com\r\n\r\n"
+VERSION = "Sec-WebSocket-Version: 13"
+REJECTED = {
+    "version 7": (opening().replace(b"Version: 13", b"Version: 7"), 426),
+    "version 14": (opening().replace(b"Version: 13", b"Version: 14"), 426),
+    "no version": (opening().replace(f"{VERSION}\r\n".encode(), b""), 426),
+    "versions 13, 8": (opening().replace(b"Version: 13", b"Version: 13, 8"), 426),
+    "two versions": (opening(more=f"{VERSION}\r\n"), 426),
+    "no upgrade": (plain(), 426),
+    "h2c": (opening().replace(b"Upgrade: websocket", b"Upgrade: h2c"), 426),
+    "no key": (opening().replace(b"Sec-WebSocket-Key", b"X"), 400),
+    "a body": (opening(more=f"Content-Length: {len(ADMIN)}\r\n"), 400),
+    "a chunked body": (opening(more="Transfer-Encoding: chunked\r\n"), 400),
+    "two hosts": (opening(more="Host: example.com\r\n"), 400),
+    "no HTTP": (b"\x00", 400),
+    "a bare line feed": (b"GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", 400),
+    "another origin": (opening(more="Origin: http://evil\r\n"), 403),
+    "another location": (opening("/nowhere"), 404),
+    "no GET": (plain("POST"), 405),
+    "a long target": (b"GET /" + b"x" * 8192, 414),
+    "a long field": (b"GET / HTTP/1.1\r\nX: " + b"x" * 8192, 431),
+    "many fields": (opening(more="X: y\r\n" * 99), 431),
+    "an onrequest that raises": (opening("/raise"), 500),
+    "HTTP/2": (plain(version="2.0"), 505),
+}
+
+
+def raising(request: Request) -> None:
+    if request.path == "/raise":
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(("head", "expected"), REJECTED.values(), ids=REJECTED.keys())
+@pytest.mark.parametrize("size", [1 << 30, 1, 1000])
+def test_a_rejection_is_one_response_and_what_follows_is_thrown_away(
+    wires: Callable[..., Wire], head: bytes, expected: int, size: int
+) -> None:
+    wire = wires(locations=["/", "/raise"])
+    wire.server.answer = raising
+    wire.theirs.chunk = size
+    wire.send(head + ADMIN)
+    answer = wire.send(ADMIN * 3)
+    assert status(answer) == expected
+    body(answer)
+    assert answer.count(b"\r\nConnection: ") == 1
+    assert (b"\r\nConnection: Upgrade, close\r\n" in answer) is (expected == 426)
+    assert (b"\r\nConnection: close\r\n" in answer) is (expected != 426)
+    assert (b"\r\nSec-WebSocket-Version: 13\r\n" in answer) is (expected == 426)
+    assert (b"\r\nUpgrade: websocket\r\n" in answer) is (expected == 426)
+    assert (b"\r\nAllow: GET\r\n" in answer) is (expected == 405)
+    assert all(request.path != "/admin" for request in wire.server.requests)
+    assert wire.server.events == []
+    assert wire.ended()
+    assert not wire.dropped()
+    wire.sock.close()
+    wire.settle()
+    assert wire.dropped()
+
+
+def test_a_hundred_fields_are_allowed_wherever_the_upgrade_stands(wire: Wire) -> None:
+    junk = "".join(f"X-{number}: y\r\n" for number in range(95))
+    answer = wire.send(f"GET / HTTP/1.1\r\n{junk}{FIELDS}\r\n".encode())
+    assert status(answer) == 101
+
+
+def test_junk_before_the_upgrade_beyond_the_limit_is_answered(wire: Wire) -> None:
+    junk = "".join(f"X-{number}: y\r\n" for number in range(99))
+    assert status(wire.send(f"GET / HTTP/1.1\r\n{junk}{FIELDS}\r\n".encode())) == 431
+
+
+def test_a_server_that_is_stopping_says_when_to_come_again(wire: Wire) -> None:
+    wire.server.stop()
+    wire.sock, theirs = memory_pair()
+    wire.accept(theirs)
+    answer = wire.send(opening() + FRAMES[0])
+    assert status(answer) == 503
+    assert b"\r\nRetry-After: 1\r\n" in answer
+    assert wire.server.requests == []
+
+
+def test_a_rejection_is_one_line_of_information(
+    wire: Wire, log: pytest.LogCaptureFixture
+) -> None:
+    wire.send(b"GET / HTTP/1.1\r\n\x00\r\n\r\n" + ADMIN)
+    [record] = log.records
+    assert record.levelname == "INFO"
+    assert record.exc_info is None
+    assert record.getMessage() == (
+        "('10.0.0.1', 4711): refused: control character in the head (RFC 9110 §5.5) (HTTP 400)"
+    )
+
+
+def test_tls_on_a_plain_port_is_one_line_of_information(
+    wire: Wire, log: pytest.LogCaptureFixture
+) -> None:
+    answer = wire.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(506))
+    assert status(answer) == 400
+    [record] = log.records
+    assert record.levelname == "INFO"
+    assert "TLS, on a port without it" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "data", [b"GET / HTTP/\x1b[2J\r\n\r\n", b"GET / HTTP/\x85\xff\r\n\r\n", b""]
+)
+def test_no_control_character_of_a_peer_reaches_the_log(
+    wire: Wire, log: pytest.LogCaptureFixture, data: bytes
+) -> None:
+    wire.sock, theirs = memory_pair()
+    wire.accept(theirs, "/tmp/\x1b[2J\r\nforged")
+    wire.send(data)
+    wire.advance(10)
+    messages = [record.getMessage() for record in log.records]
+    assert any("/tmp/\\x1b[2J\\r\\nforged" in message for message in messages)
+    assert all(message.isprintable() for message in messages)
+
+
+# ---- the deadline ----
+
+
+def test_a_request_that_does_not_come_in_time_is_answered_408(
+    wire: Wire, log: pytest.LogCaptureFixture
+) -> None:
+    wire.send(opening()[:-1])
+    assert wire.advance(9.9) == b""
+    assert not wire.ended()
+    assert status(wire.advance(0.1)) == 408
+    assert wire.ended()
+    assert wire.send(b"\n" + ADMIN).count(b"HTTP/1.1") == 1
+    assert wire.server.requests == []
+    assert [record.levelname for record in log.records] == ["INFO"]
+
+
+def test_a_silent_client_is_dropped_without_an_answer(
+    wire: Wire, log: pytest.LogCaptureFixture
+) -> None:
+    assert wire.advance(9.9) == b""
+    assert not wire.dropped()
+    assert wire.advance(0.1) == b""
+    assert wire.dropped()
+    [record] = log.records
+    assert record.levelname == "INFO"
+    assert record.getMessage() == "('10.0.0.1', 4711): no request came"
+
+
+def test_no_byte_moves_the_deadline(wires: Callable[..., Wire]) -> None:
+    wire = wires(handshake_timeout=60)
+    data = opening()
+    assert len(data) > 60
+    for second in range(59):
+        wire.send(data[second : second + 1])
+        assert wire.advance(1) == b""
+    assert status(wire.advance(1)) == 408
+
+
+def test_the_deadline_does_not_answer_a_request_twice(wire: Wire) -> None:
+    wire.send(plain())
+    assert status(wire.advance(3600)) == 426
+
+
+# ---- lingering ----
+
+
+def test_after_an_answer_the_client_has_a_moment_to_close(wire: Wire) -> None:
+    wire.send(plain())
+    assert wire.ended()
+    wire.advance(LINGER - 0.1)
+    assert not wire.dropped()
+    wire.advance(0.1)
+    assert wire.dropped()
+
+
+def test_a_client_that_closes_in_time_is_waited_for_no_longer(wire: Wire) -> None:
+    wire.send(plain())
+    wire.sock.shutdown(socket.SHUT_WR)
+    wire.settle()
+    assert wire.dropped()
+    assert wire.reactor.next_timeout() is None
+
+
+def test_a_large_answer_has_the_time_of_a_close_to_leave(wires: Callable[..., Wire]) -> None:
+    wire = wires(close_timeout=7)
+    wire.sock.capacity = 100_000
+    wire.server.answer = lambda request: Response(200, body=b"x" * 300_000)
+    wire.send(plain())
+    assert not wire.ended()
+    wire.advance(6.9)
+    assert not wire.dropped()
+    wire.advance(0.1)
+    assert wire.dropped()
+    assert len(wire.sock.inbox) == 100_000
+
+
+@pytest.mark.parametrize("half_closed", [False, True])
+def test_a_large_answer_leaves_whole_to_whoever_reads_it(wire: Wire, half_closed: bool) -> None:
+    wire.sock.capacity = 10_000
+    wire.server.answer = lambda request: Response(200, body=b"x" * 300_000)
+    wire.send(plain())
+    if half_closed:
+        wire.sock.shutdown(socket.SHUT_WR)
+    received = b""
+    while not wire.ended():
+        received += wire.sock.recv(10_000)
+        wire.settle()
+    received += bytes(wire.sock.inbox)
+    assert status(received) == 200
+    assert body(received) == b"x" * 300_000
+
+
+def test_a_client_that_uploads_without_end_is_cut_off(wire: Wire) -> None:
+    wire.send(plain("POST"))
+    sent = 0
+    while not wire.dropped():
+        sent += wire.sock.send(b"x" * 10_000)
+        wire.settle()
+    assert 256 * 1024 <= sent < 512 * 1024
+    assert status(bytes(wire.sock.inbox)) == 405
+
+
+def test_a_client_that_still_uploads_can_read_the_status() -> None:
+    server = Server(("127.0.0.1", 0))
+    upload = 10_000_000
+    address: Any = server.addresses[0]
+    with socket.create_connection(address) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % upload)
+        client.setblocking(False)
+        sent = 0
+        try:
+            while sent < upload:
+                server.reactor.step(0)
+                try:
+                    sent += client.send(bytes(min(60_000, upload - sent)))
+                except BlockingIOError:
+                    continue
+        except OSError:
+            pass  # cut off after what the server was willing to read and drop
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            server.reactor.step(0)
+            try:
+                answer += client.recv(65536) or b"the end\r\n\r\n"
+            except BlockingIOError:
+                continue
+    server.close()
+    assert sent > 256 * 1024
+    assert status(answer) == 400
+
+
+# ---- the client goes away ----
+
+
+@pytest.mark.parametrize("data", [b"", opening()[:-1]])
+def test_a_client_that_leaves_before_its_request_is_forgotten(
+    wire: Wire, log: pytest.LogCaptureFixture, data: bytes
+) -> None:
+    wire.sock.send(data)
+    wire.sock.close()
+    wire.settle()
+    assert wire.dropped()
+    assert wire.reactor.next_timeout() is None
+    assert wire.server.events == []
+    assert log.records == []
+
+
+def test_a_client_that_is_reset_before_its_request_is_forgotten(wire: Wire) -> None:
+    wire.send(b"GET")
+    wire.sock.reset()
+    wire.settle()
+    assert wire.dropped()
+    assert wire.reactor.next_timeout() is None
+
+
+def test_a_second_request_is_not_read_even_if_the_answer_to_the_first_cannot_be_sent(
+    wire: Wire, log: pytest.LogCaptureFixture
+) -> None:
+    first = plain()
+    wire.theirs.chunk = len(first)
+    wire.sock.send(first + ADMIN + b"\x00")
+    wire.sock.close()
+    wire.settle()
+    assert wire.dropped()
+    assert [request.path for request in wire.server.requests] == ["/"]
+    assert len(log.records) == 1
+
+
+def test_an_opening_that_is_aborted_is_gone_in_the_next_step(wire: Wire) -> None:
+    wire.send(b"GET")
+    wire.server.stop()
+    wire.settle()
+    assert wire.dropped()
+    assert wire.reactor.next_timeout() is None

@@ -1,0 +1,713 @@
+"""`reactor/server.py`: listen, hold the connections, broadcast, stop."""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from reactor import Connection, Handlers, Reactor, Server, State
+from reactor.protocol.frames import pack_message
+from reactor.testing import FakeClock, MemorySelector, Peer
+from tests.recorder import TEXT, Recorder, Visitor, close_frame, masked, meet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+KIB = 1024
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+def in_memory(**options: Any) -> Recorder:
+    return Recorder(reactor=Reactor(selector=MemorySelector(), clock=FakeClock()), **options)
+
+
+def visit(server: Recorder, target: str = "/", headers: Any = None) -> Visitor:
+    clock: Any = server.reactor._clock
+    return Visitor(server, clock, target, headers)
+
+
+class Net:
+    """Servers on real sockets, and plain sockets to them; all are closed at the end."""
+
+    def __init__(self) -> None:
+        self.servers: list[Server] = []
+        self.sockets: list[socket.socket] = []
+
+    def listen(self, address: Any = ("127.0.0.1", 0), **options: Any) -> Recorder:
+        server = Recorder(address, **options)
+        self.servers.append(server)
+        return server
+
+    def connect(self, server: Server, number: int = 0) -> socket.socket:
+        address = server.addresses[number]
+        if isinstance(address, str):
+            sock = socket.socket(socket.AF_UNIX)
+        else:
+            sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+        self.sockets.append(sock)
+        sock.settimeout(10)
+        sock.connect(address)
+        sock.setblocking(False)
+        return sock
+
+    def open(self, server: Server, number: int = 0) -> socket.socket:
+        sock = self.connect(server, number)
+        sock.send(UPGRADE)
+        self.until(server, lambda: b"\r\n\r\n" in self.peek(sock))
+        assert sock.recv(4096).startswith(b"HTTP/1.1 101 ")
+        return sock
+
+    def peek(self, sock: socket.socket) -> bytes:
+        try:
+            return sock.recv(65536, socket.MSG_PEEK)
+        except BlockingIOError:
+            return b""
+
+    def ended(self, sock: socket.socket) -> bool:
+        try:
+            return sock.recv(65536) == b""
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            return True
+
+    def until(self, server: Server, done: Callable[[], object]) -> None:
+        for _ in range(2000):
+            if done():
+                return
+            server.reactor.step(0.01)
+        raise AssertionError("it did not come to that")
+
+    def close(self) -> None:
+        for sock in self.sockets:
+            sock.close()
+        for server in self.servers:
+            server.close()
+            server.reactor.close()
+
+
+@pytest.fixture
+def net() -> Iterator[Net]:
+    net = Net()
+    yield net
+    net.close()
+
+
+# ---- making one ----
+
+
+def test_an_unknown_option_is_a_type_error_and_leaves_nothing_open() -> None:
+    with pytest.raises(TypeError, match="no option 'on_message'"):
+        Server(("127.0.0.1", 0), on_message=print)
+    with pytest.raises(TypeError, match="no option 'max_mesage'"):
+        Server(("127.0.0.1", 0), max_mesage=5)
+    gc.collect()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_message": 0},
+        {"overflow": "drop"},
+        {"origins": "https://example.com"},
+        {"locations": ["no-slash"]},
+        {"subprotocols": ["two words"]},
+        {"max_connections": 0},
+        {"max_connections": -1},
+        {"max_pending_handshakes": 0},
+    ],
+)
+def test_an_option_out_of_range_is_a_value_error(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        Server(("127.0.0.1", 0), **options)
+    gc.collect()
+
+
+def test_a_port_that_is_taken_is_an_os_error_and_leaves_nothing_open(net: Net) -> None:
+    server = net.listen()
+    with pytest.raises(OSError, match=r"in use"):
+        Server(server.addresses[0])
+    gc.collect()
+
+
+def test_it_says_where_it_listens(net: Net, tmp_path: Path) -> None:
+    [address] = net.listen().addresses
+    assert address[0] == "127.0.0.1"
+    assert isinstance(address[1], int)
+    assert address[1] > 0
+    path = str(tmp_path / "socket")
+    server = net.listen(path)
+    assert server.addresses == [path]
+    server.close()
+    assert not os.path.exists(path)
+    [name] = net.listen(("", 0)).addresses
+    assert name[0] in ("::", "0.0.0.0")
+    with Reactor() as loop:
+        assert Server(reactor=loop).addresses == []
+
+
+def test_it_takes_a_listening_socket_or_several(net: Net) -> None:
+    socks = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    names = [sock.getsockname() for sock in socks]
+    one = net.listen(socks[0])
+    two = net.listen(socks[1:])
+    assert one.addresses == names[:1]
+    assert two.addresses == names[1:]
+    for server, number in ((one, 0), (two, 0), (two, 1)):
+        net.open(server, number)
+    assert one.names() == ["onopen"]
+    assert two.names() == ["onopen"] * 2
+
+
+def test_it_is_reached_over_a_unix_socket(net: Net, tmp_path: Path) -> None:
+    server = net.listen(str(tmp_path / "socket"), do={"onmessage": Connection.send})
+    sock = net.open(server)
+    assert server.met[0].address == ""
+    sock.send(masked(TEXT, b"hello"))
+    net.until(server, lambda: net.peek(sock))
+    assert sock.recv(100) == b"\x81\x05hello"
+
+
+def test_a_tcp_connection_sends_without_delay(net: Net) -> None:
+    server = net.listen()
+    net.open(server)
+    [client] = server.clients
+    accepted = client._transport.sock
+    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_connection_that_is_gone_before_it_is_taken_over_is_dropped() -> None:
+    class Gone:
+        family = socket.AF_INET
+        closed = False
+
+        def setsockopt(self, *args: object) -> None:
+            raise OSError(22, "Invalid argument")
+
+        def close(self) -> None:
+            self.closed = True
+
+    server, sock = in_memory(), Gone()
+    taken: Any = sock
+    server.accepted(taken, ("127.0.0.1", 1))
+    assert sock.closed
+    assert not server._openings
+    server.reactor.close()
+
+
+# ---- three styles of handlers ----
+
+
+def test_handlers_are_methods_of_a_subclass() -> None:
+    class Chat(Server):
+        def onopen(self, client: Connection) -> None:
+            client.send("welcome")
+
+        def onmessage(self, client: Connection, message: str | bytes) -> None:
+            client.send(message)
+
+    with Peer.of(Chat) as peer:
+        peer.send("hello")
+        assert peer.received == ["welcome", "hello"]
+
+
+def test_handlers_are_functions() -> None:
+    told: list[Any] = []
+    with Peer.of(
+        onopen=lambda client: told.append("open"),
+        onmessage=lambda client, message: client.send(message),
+        onclose=lambda client, code, reason: told.append(code),
+    ) as peer:
+        peer.send("hello")
+        peer.close()
+        assert peer.received == ["hello"]
+        assert told == ["open", 1000]
+
+
+def test_handlers_are_methods_of_a_connection_class() -> None:
+    class Player(Connection):
+        __slots__ = ()
+
+        def onmessage(self, message: Any) -> None:
+            self.send(message)
+
+    with Peer.of(connection=Player) as peer:
+        peer.send("hello")
+        assert peer.received == ["hello"]
+        [client] = peer.server.clients
+        assert isinstance(client, Player)
+
+
+def test_each_location_has_its_handlers() -> None:
+    class Shout(Handlers):
+        def onmessage(self, client: Any, message: Any) -> None:
+            client.send(f"{client.request.params['room']}: {message.upper()}")
+
+    answer = Handlers(onmessage=lambda client, message: client.send("function"))
+    server = in_memory(locations={"/shout/{room}": Shout(), "/f": answer})
+    shout, function = visit(server, "/shout/a"), visit(server, "/f")
+    shout.send("hello")
+    function.send("hello")
+    assert shout.received == ["a: HELLO"]
+    assert function.received == ["function"]
+    assert visit(server, "/").response.startswith(b"HTTP/1.1 404 ")
+    assert server.log == []
+    server.reactor.close()
+
+
+def test_locations_without_handlers_are_the_servers() -> None:
+    server = in_memory(locations=["/a", "/b/{x}"])
+    visit(server, "/a").send("one")
+    visit(server, "/b/1").send("two")
+    assert visit(server, "/b/").response.startswith(b"HTTP/1.1 404 ")
+    assert server.messages() == ["one", "two"]
+    server.reactor.close()
+
+
+def test_a_connection_class_that_raises_is_answered_500_and_the_server_lives(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(Connection):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            if self.request.path == "/broken":
+                raise ValueError("in __init__")
+
+    server = in_memory(connection=Broken)
+    peer = visit(server, "/broken")
+    assert peer.response.startswith(b"HTTP/1.1 500 ")
+    assert "Broken() raised" in caplog.text
+    peer.advance(100)
+    assert peer.sock.closed
+    assert server.log == []
+    visit(server).send("alive")
+    assert server.messages() == ["alive"]
+    server.reactor.close()
+
+
+def test_a_connection_class_that_stops_the_server_is_no_connection() -> None:
+    class Last(Connection):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self.server.stop()
+
+    server = in_memory(connection=Last)
+    peer = visit(server)
+    peer.settle()
+    assert server.log == []
+    assert server.clients == set()
+    server.close()
+    server.reactor.close()
+
+
+def test_a_request_handler_that_stops_the_server_opens_no_connection() -> None:
+    server = in_memory()
+    server.onrequest = lambda request: server.stop()  # type: ignore[method-assign]
+    peer = visit(server)
+    peer.settle()
+    assert server.log == []
+    server.close()
+    server.reactor.close()
+
+
+# ---- broadcast ----
+
+
+def test_a_broadcast_reaches_all_but_the_excluded(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = in_memory()
+    peers = [visit(server) for _ in range(5)]
+    framed: list[Any] = []
+    pack = pack_message
+
+    def counted(message: Any, masked: bool) -> bytes:
+        framed.append(message)
+        return pack(message, masked)
+
+    monkeypatch.setattr("reactor.server.pack_message", counted)
+    server.broadcast("to all")
+    server.broadcast(b"to some", exclude=server.met[2])
+    for number, peer in enumerate(peers):
+        peer.settle()
+        assert peer.received == ["to all"] + [b"to some"] * (number != 2)
+    assert framed == ["to all", b"to some"], "framed once each"
+    with pytest.raises(TypeError):
+        server.broadcast(5)  # type: ignore[arg-type]
+    server.reactor.close()
+
+
+@pytest.mark.parametrize(
+    ("overflow", "ends", "left"), [("close", 1, 4), ("skip", 0, 5), ("error", 0, 5)]
+)
+def test_a_slow_reader_of_a_broadcast_is_treated_by_the_policy_and_the_others_get_all(
+    overflow: str, ends: int, left: int
+) -> None:
+    server = in_memory(overflow=overflow, max_write_queue=100 * KIB)
+    peers = [visit(server) for _ in range(5)]
+    slow = peers.pop(1)
+    slow.stop_reading()
+    for number in range(100):
+        server.broadcast(f"{number} {'x' * 10_000}")
+        assert server.met[1].buffered_amount <= 100 * KIB
+    for peer in peers:
+        peer.settle()
+        assert [str(message).split()[0] for message in peer.received] == [
+            str(number) for number in range(100)
+        ]
+    assert len(server.ends()) == ends
+    assert len(server.clients) == left
+    server.reactor.close()
+
+
+def test_who_leaves_or_comes_during_a_broadcast_is_no_matter() -> None:
+    server = in_memory(max_write_queue=10)
+    peers = [visit(server) for _ in range(5)]
+    for peer in peers:
+        peer.stop_reading()
+    server.do["onerror"] = lambda client, error: server.broadcast("someone left")
+    server.broadcast("one")
+    server.broadcast("two, which is too much for all of them")
+    peers[0].settle()
+    assert server.clients == set()
+    assert len(server.ends()) == 5
+    server.reactor.close()
+
+
+# ---- limits ----
+
+
+def test_at_max_connections_who_comes_waits_until_one_has_left(net: Net) -> None:
+    server = net.listen(max_connections=2)
+    first, _ = net.open(server), net.open(server)
+    waiting = net.connect(server)
+    waiting.send(UPGRADE)
+    for _ in range(20):
+        server.reactor.step(0.001)
+    assert len(server.clients) == 2
+    assert not server._openings
+    assert net.peek(waiting) == b""
+    first.close()
+    net.until(server, lambda: net.peek(waiting).startswith(b"HTTP/1.1 101 "))
+    assert len(server.clients) == 2
+
+
+def test_handshakes_count_as_connections(net: Net) -> None:
+    server = net.listen(max_connections=3)
+    socks = [net.connect(server) for _ in range(6)]
+    for _ in range(20):
+        server.reactor.step(0.001)
+    assert len(server._openings) == 3
+    for sock in socks:
+        sock.close()
+    net.until(server, lambda: not server._openings)
+    net.open(server)
+
+
+def test_at_the_limit_of_handshakes_those_that_take_over_a_second_make_room(net: Net) -> None:
+    clock = FakeClock()
+    server = net.listen(max_pending_handshakes=4, reactor=Reactor(clock=clock))
+    socks = [net.connect(server) for _ in range(6)]
+    for _ in range(20):
+        server.reactor.step(0)
+    assert len(server._openings) == 4
+    clock.advance(0.9)
+    server.reactor.step(0)
+    assert len(server._openings) == 4
+    clock.advance(0.2)
+    for _ in range(20):
+        server.reactor.step(0)
+    assert len(server._openings) == 4
+    assert [net.ended(sock) for sock in socks] == [True, True, False, False, False, False]
+    socks[2].send(UPGRADE)
+    net.until(server, lambda: net.peek(socks[2]).startswith(b"HTTP/1.1 101 "))
+    assert len(server._openings) == 3
+
+
+def test_at_the_limit_of_handshakes_one_that_ends_makes_room_at_once(net: Net) -> None:
+    server = net.listen(max_pending_handshakes=2, reactor=Reactor(clock=FakeClock()))
+    socks = [net.connect(server) for _ in range(2)]
+    net.until(server, lambda: len(server._openings) == 2)
+    waiting = net.connect(server)
+    waiting.send(UPGRADE)
+    for _ in range(20):
+        server.reactor.step(0)
+    assert net.peek(waiting) == b""
+    socks[0].close()
+    net.until(server, lambda: net.peek(waiting))
+
+
+def test_open_connections_do_not_take_the_place_of_handshakes(net: Net) -> None:
+    server = net.listen(max_pending_handshakes=1)
+    for _ in range(5):
+        net.open(server)
+    assert len(server.clients) == 5
+
+
+def test_max_connections_follows_the_limit_for_descriptors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Reactor(selector=MemorySelector()) as loop:
+        assert Server(reactor=loop)._max_connections == max(1, soft - 64)
+        for answer, expected in ((10, 1), (1000, 936), (-1, sys.maxsize)):
+            monkeypatch.setattr(os, "sysconf", lambda name, answer=answer: answer)
+            assert Server(reactor=loop)._max_connections == expected
+        monkeypatch.delattr(os, "sysconf")
+        assert Server(reactor=loop)._max_connections == 512 - 64
+
+
+# ---- stop ----
+
+
+def test_stop_accepts_nobody_closes_all_with_1001_and_ends_run(net: Net) -> None:
+    server = net.listen()
+    socks = [net.open(server) for _ in range(3)]
+    pending = net.connect(server)
+    net.until(server, lambda: server._openings)
+    address = server.addresses[0]
+
+    def answer(client: Connection, message: str) -> None:
+        server.stop()
+        server.stop()
+        for sock in socks:
+            sock.send(close_frame(1001))
+            sock.shutdown(socket.SHUT_WR)
+
+    server.do["onmessage"] = answer
+    socks[0].send(masked(TEXT, b"stop"))
+    server.run()
+    assert server.stopping
+    assert server.ends() == [(1001, "")] * 3
+    assert server.clients == set()
+    assert server.reactor.closed
+    for sock in socks:
+        assert sock.recv(100) == b"\x88\x02\x03\xe9"
+        assert net.ended(sock)
+    assert net.ended(pending)
+    with socket.socket() as late, pytest.raises(ConnectionRefusedError):
+        late.connect(address)
+    server.stop()
+    server.close()
+
+
+def test_stop_takes_no_longer_than_the_close_timeout() -> None:
+    with meet(close_timeout=5) as peer:
+        peer.answers_pings = False
+        peer.server.stop(1012, "back soon")
+        peer.settle()
+        assert peer.closed == (1012, "back soon")
+        assert peer.client.ready_state is State.CLOSING
+        peer.advance(4.9)
+        assert peer.ends == []
+        peer.advance(0.2)
+        assert [code for code, _ in peer.ends] == [1006]
+
+
+def test_stop_with_a_code_that_must_not_be_sent_stops_nothing() -> None:
+    with meet() as peer:
+        for arguments in ((1005, ""), (1000, "x" * 124)):
+            with pytest.raises(ValueError, match=r"close"):
+                peer.server.stop(*arguments)
+        with pytest.raises(TypeError):
+            peer.server.stop("1000")  # type: ignore[arg-type]
+        assert not peer.server.stopping
+        peer.send("alive")
+        assert peer.server.messages() == ["alive"]
+
+
+def test_a_request_that_comes_while_the_server_stops_is_answered_503() -> None:
+    server = in_memory()
+    one = visit(server)
+    one.answers_pings = False
+    server.stop()
+    late = visit(server)
+    assert late.response.startswith(b"HTTP/1.1 503 ")
+    server.close()
+    server.reactor.close()
+
+
+def test_run_returns_at_once_if_the_server_has_stopped(net: Net) -> None:
+    server = net.listen()
+    server.stop()
+    server.run()
+    assert server.reactor.closed
+
+
+def test_run_ends_when_the_last_of_two_servers_has_stopped() -> None:
+    with Reactor() as loop:
+        one = Recorder(("127.0.0.1", 0), reactor=loop)
+        two = Recorder(("127.0.0.1", 0), reactor=loop)
+        order: list[str] = []
+        loop.call_soon(one.stop)
+        loop.call_later(0.01, lambda: order.append("still running"))
+        loop.call_later(0.02, two.stop)
+        one.run()
+        assert order == ["still running"]
+        assert not loop.closed, "it belongs to whoever made it"
+
+
+def test_two_servers_in_one_reactor_do_not_touch_each_other(net: Net) -> None:
+    with Reactor() as loop:
+        one, two = net.listen(reactor=loop), net.listen(reactor=loop)
+        first, second = net.open(one), net.open(two)
+        one.close()
+        net.until(two, lambda: net.ended(first))
+        second.send(masked(TEXT, b"alive"))
+        net.until(two, two.messages)
+        assert one.ends() == [(1006, "")]
+        assert two.ends() == []
+        assert not loop.closed
+
+
+# ---- close ----
+
+
+def test_close_drops_everything_and_may_be_called_often(net: Net) -> None:
+    server = net.listen()
+    opened, pending = net.open(server), net.connect(server)
+    net.until(server, lambda: server._openings)
+    for _ in range(3):
+        server.close()
+    assert server.ends() == [(1006, "")]
+    assert server.reactor.closed
+    for sock in (opened, pending):
+        sock.settimeout(10)
+        while sock.recv(100):
+            pass
+
+
+def test_close_from_inside_a_handler_is_followed_by_onclose_in_the_next_step() -> None:
+    server = in_memory()
+    peers = [visit(server) for _ in range(3)]
+
+    def drop(client: Connection, message: str) -> None:
+        server.close()
+        assert server.ends() == []
+
+    server.do["onmessage"] = drop
+    peers[0].sock.send(masked(TEXT, b"now"))
+    server.reactor.step(0)
+    assert server.ends() == []
+    server.reactor.step(0)
+    assert server.ends() == [(1006, "")] * 3
+    server.close()
+    server.reactor.close()
+
+
+def test_the_end_of_the_reactor_is_the_end_of_the_server(net: Net) -> None:
+    server = net.listen()
+    net.open(server)
+    server.reactor.close()
+    assert server.ends() == [(1006, "")]
+    server.close()
+    server.stop()
+
+
+def test_an_interrupt_ends_run_with_everything_closed(net: Net) -> None:
+    def interrupt(client: Connection, message: str) -> None:
+        raise KeyboardInterrupt
+
+    server = net.listen(do={"onmessage": interrupt})
+    sock = net.open(server)
+    sock.send(masked(TEXT, b"^C"))
+    with pytest.raises(KeyboardInterrupt):
+        server.run()
+    assert server.reactor.closed
+    assert server.ends() == [(1006, "")]
+
+
+# ---- processes ----
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_forked_child_drops_its_copies_and_the_parent_serves_on(
+    net: Net, tmp_path: Path, inside: bool, busy: bool
+) -> None:
+    server = net.listen(str(tmp_path / "socket"))
+    sock = net.open(server)
+    reports: list[int] = []
+
+    def child() -> None:
+        status = 1
+        try:
+            server.close()
+            server.stop()
+            server.close()
+            status = 0
+        finally:
+            os._exit(status)
+
+    def fork(*args: object) -> None:
+        if busy:
+            server.met[0].send(bytes(1024 * KIB))
+        pid = os.fork()
+        if not pid:
+            child()
+        reports.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+    server.do["onmessage"] = fork
+    if inside:
+        sock.send(masked(TEXT, b"fork"))
+        net.until(server, lambda: reports)
+    else:
+        fork()
+    assert reports == [0]
+    server.do["onmessage"] = Connection.send
+    sock.send(masked(TEXT, b"alive"))
+    received = bytearray()
+
+    def echoed() -> bool:
+        received.extend(net.peek(sock))
+        if received:
+            try:
+                sock.recv(65536)
+            except BlockingIOError:
+                return False
+        return received.endswith(b"\x81\x05alive")
+
+    net.until(server, echoed)
+    net.open(server)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_gracefully(number: int) -> None:
+    script = (
+        "from reactor import Server\n"
+        "server = Server(('127.0.0.1', 0), onclose=lambda client, code, reason: print(code))\n"
+        "print(server.addresses[0][1], flush=True)\n"
+        "server.run()\n"
+        "print('returned', flush=True)\n"
+    )
+    command = [sys.executable, "-W", "error", "-X", "dev", "-c", script]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        with socket.create_connection(("127.0.0.1", port), 20) as sock:
+            sock.sendall(UPGRADE)
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += sock.recv(1)
+            process.send_signal(number)
+            assert sock.recv(4) == b"\x88\x02\x03\xe9"
+            sock.sendall(close_frame(1001))
+            assert sock.recv(1) == b""
+        output, errors = process.communicate(timeout=20)
+    assert output.splitlines() == ["1001", "returned"]
+    assert errors == ""
+    assert process.returncode == 0
