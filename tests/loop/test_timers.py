@@ -1,0 +1,237 @@
+"""`reactor/loop/timers.py`: which call is due next."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from reactor import Reactor
+from reactor.loop.timers import Timer, TimerQueue
+from reactor.testing import FakeClock, MemorySelector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def nothing() -> None:
+    """What a timer calls that is only looked at."""
+
+
+class Watched:
+    """Can be watched as it goes."""
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def reactor(clock: FakeClock) -> Iterator[Reactor]:
+    with Reactor(selector=MemorySelector(), clock=clock) as reactor:
+        yield reactor
+
+
+# ---- the queue ----
+
+
+def test_an_empty_queue_has_nothing_that_is_due() -> None:
+    queue = TimerQueue()
+    assert queue.next_when() is None
+    assert queue.pop_due(float("inf"), queue.newest) is None
+    assert len(queue) == 0
+
+
+def test_timers_of_the_same_time_come_in_the_order_of_their_making() -> None:
+    queue = TimerQueue()
+    timers = [queue.add(5.0, nothing, ()) for _ in range(20)]
+    assert [queue.pop_due(5.0, queue.newest) for _ in timers] == timers
+
+
+def test_a_timer_is_not_due_before_its_time() -> None:
+    queue = TimerQueue()
+    timer = queue.add(5.0, nothing, ())
+    assert queue.pop_due(4.999, queue.newest) is None
+    assert queue.pop_due(5.0, queue.newest) is timer
+
+
+def test_a_timer_that_was_made_since_waits() -> None:
+    queue = TimerQueue()
+    newest = queue.newest
+    timer = queue.add(5.0, nothing, ())
+    assert queue.pop_due(9.0, newest) is None
+    assert queue.pop_due(9.0, queue.newest) is timer
+
+
+def test_cancelling_is_allowed_any_number_of_times_and_counts_once() -> None:
+    queue = TimerQueue()
+    timer, other = queue.add(5.0, nothing, ()), queue.add(6.0, nothing, ())
+    active = [timer.active]
+    for _ in range(3):
+        timer.cancel()
+        active.append(timer.active)
+        assert len(queue) == 1
+    assert active == [True, False, False, False]
+    assert queue.next_when() == other.when == 6.0
+
+
+def test_cancelling_what_was_called_does_not_count(clock: FakeClock, reactor: Reactor) -> None:
+    queue = TimerQueue()
+    timer, other = queue.add(5.0, nothing, ()), queue.add(6.0, nothing, ())
+    assert queue.pop_due(5.0, queue.newest) is timer
+    timer.retire()
+    timer.cancel()
+    assert len(queue) == 1
+    assert other.active
+
+
+@pytest.mark.parametrize("how", [Timer.cancel, Timer.retire])
+def test_a_timer_that_is_over_holds_neither_function_nor_arguments(how: object) -> None:
+    queue = TimerQueue()
+    watched = Watched()
+    alive = weakref.ref(watched)
+    timer = queue.add(5.0, watched.__eq__, (watched,))
+    how(timer)  # type: ignore[operator]
+    del watched
+    gc.collect()
+    assert alive() is None
+    assert timer.fn() is None
+    assert timer.args == ()
+
+
+def test_a_hundred_thousand_cancelled_timers_are_not_kept() -> None:
+    queue = TimerQueue()
+    kept = queue.add(1.0, nothing, ())
+    for number in range(100_000):
+        queue.add(1000.0 + number, nothing, ()).cancel()
+    assert len(queue._heap) <= 65
+    assert queue.pop_due(1.0, queue.newest) is kept
+
+
+class QueueAgainstAList(RuleBasedStateMachine):
+    """The queue does what a sorted list of what is active would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = TimerQueue()
+        self.now = 0.0
+        self.made = 0
+        self.model: list[tuple[float, int, Timer]] = []
+        self.over: list[Timer] = []
+
+    @rule(delays=st.lists(st.integers(-3, 20), min_size=1, max_size=70))
+    def add(self, delays: list[int]) -> None:
+        for delay in delays:
+            self.made += 1
+            timer = self.queue.add(self.now + delay, nothing, ())
+            self.model.append((timer.when, self.made, timer))
+
+    @rule(which=st.lists(st.integers(0, 1000), max_size=70))
+    def cancel(self, which: list[int]) -> None:
+        for number in which:
+            if self.model:
+                timer = self.model.pop(number % len(self.model))[2]
+                timer.cancel()
+                self.over.append(timer)
+
+    @rule(number=st.integers(0, 1000), delay=st.integers(0, 20))
+    def reschedule(self, number: int, delay: int) -> None:
+        self.cancel([number])
+        self.add([delay])
+
+    @rule(number=st.integers(0, 1000))
+    def cancel_what_is_over(self, number: int) -> None:
+        if self.over:
+            self.over[number % len(self.over)].cancel()
+
+    @rule(seconds=st.integers(0, 10))
+    def go_on(self, seconds: int) -> None:
+        self.now += seconds
+        called = []
+        while (timer := self.queue.pop_due(self.now, self.queue.newest)) is not None:
+            timer.retire()
+            called.append(timer)
+        due = sorted(entry for entry in self.model if entry[0] <= self.now)
+        assert called == [entry[2] for entry in due]
+        self.model = [entry for entry in self.model if entry[0] > self.now]
+        self.over += called
+
+    @invariant()
+    def they_agree(self) -> None:
+        assert len(self.queue) == len(self.model)
+        assert self.queue.next_when() == min((entry[0] for entry in self.model), default=None)
+        assert all(entry[2].active for entry in self.model)
+        assert not any(timer.active for timer in self.over)
+        assert len(self.queue._heap) <= 2 * len(self.model) + TimerQueue._SMALL
+
+
+TestTheQueueAgainstAList = QueueAgainstAList.TestCase
+TestTheQueueAgainstAList.settings = settings(
+    max_examples=60, stateful_step_count=30, deadline=None
+)
+
+
+# ---- repeated calls ----
+
+
+def test_repeated_calls_do_not_drift(clock: FakeClock, reactor: Reactor) -> None:
+    times: list[float] = []
+    start = clock.now
+    repeating = reactor.call_every(10.0, lambda: times.append(clock.now - start))
+    for late in (10.5, 9.25, 10.25, 10.0):  # at 10.5, 19.75, 30, 40
+        clock.advance(late)
+        reactor.step(0)
+    assert times == [10.5, 30.0, 40.0]
+    assert reactor.next_timeout() == 10.0
+    repeating.cancel()
+
+
+def test_calls_that_were_missed_are_made_as_one(clock: FakeClock, reactor: Reactor) -> None:
+    calls: list[int] = []
+    reactor.call_every(10.0, calls.append, 1)
+    clock.advance(57.0)
+    reactor.step(0)
+    reactor.step(0)
+    assert calls == [1]
+    assert reactor.next_timeout() == 3.0
+
+
+def test_a_repeated_call_may_cancel_itself(clock: FakeClock, reactor: Reactor) -> None:
+    calls: list[int] = []
+
+    def call() -> None:
+        calls.append(1)
+        assert repeating.active
+        repeating.cancel()
+
+    repeating = reactor.call_every(1.0, call)
+    for _ in range(3):
+        clock.advance(1.0)
+        reactor.step(0)
+    assert calls == [1]
+    assert not repeating.active
+    assert reactor.next_timeout() is None
+    repeating.cancel()
+
+
+def test_a_repeated_call_that_raises_comes_again(
+    clock: FakeClock, reactor: Reactor, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[int] = []
+
+    def call() -> None:
+        calls.append(1)
+        raise LookupError("this time too")
+
+    reactor.call_every(1.0, call)
+    for _ in range(3):
+        clock.advance(1.0)
+        reactor.step(0)
+    assert calls == [1, 1, 1]
+    assert caplog.text.count("LookupError: this time too") == 3
