@@ -20,7 +20,7 @@ from __future__ import annotations
 from .deadlines import Deadlines
 from .errors import ProtocolError, QueueFull
 from .handlers import Told
-from .logs import logger, printable
+from .logs import place, printable
 from .loop.transport import LINGER
 from .protocol.session import Session, State
 
@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 
         def connection_ended(self, connection: Connection) -> None:
             """Forget this connection: it is closed."""
+
+
+# Before Python 3.11, to look up a member of an enum costs as much as a whole method.
+_OPEN = State.OPEN
 
 
 class Connection(Told):
@@ -164,7 +168,7 @@ class Connection(Told):
         Raises:
             QueueFull: By the overflow policy "error".
         """
-        if self._session.state is not State.OPEN:
+        if self._session.state is not _OPEN:
             return False
         transport = self._transport
         waiting = transport.buffered
@@ -374,7 +378,6 @@ class Connection(Told):
     def violated(self, error: ProtocolError) -> None:
         """End, since the peer broke a rule; called by the session."""
         self.close_code, self.close_reason = error.code, error.reason
-        logger().info("%s: %s", printable(str(self.address)), printable(str(error)))
         self.tell(self.onerror, error)
         self._finish()
 
@@ -473,7 +476,6 @@ class Connection(Told):
 
     def _drop(self, error: Exception) -> None:
         """Drop the connection, since nothing more can be said to the peer."""
-        logger().info("%s: %s", printable(str(self.address)), error)
         self.close_reason = str(error)
         self.abort()
         self.tell(self.onerror, error)
@@ -485,4 +487,4 @@ class Connection(Told):
     def __repr__(self) -> str:
         """Return state, address and target."""
         state, target = self.ready_state.name, printable(self.request.target)
-        return f"<{type(self).__name__} {state} {self.address!r} {target}>"
+        return f"<{type(self).__name__} {state} {place(self.address)} {target}>"

@@ -6,7 +6,7 @@ a connection, whose own methods, unless they are overridden, hand over to the se
 
 from __future__ import annotations
 
-from .logs import logger
+from .logs import logger, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,13 +72,16 @@ class Handlers:
         """
 
     def onerror(self, client: Any, error: Exception) -> None:
-        """Something went wrong with `client`; `onclose` follows if it was open.
+        """Something went wrong with `client`; `onclose` follows.
+
+        Unless it is overridden, it is logged, as one line of information.
 
         Args:
             client: The connection.
             error: A `ProtocolError`, the `OSError` that ended the connection, `TimeoutError`
                 for a deadline, `QueueFull`, or what a handler has raised.
         """
+        logger().info("%r: %s", client, printable(str(error)))
 
     def ondrain(self, client: Any) -> None:
         """After `send` returned `False`, the queue has fallen to its low-water mark, 16 KiB."""

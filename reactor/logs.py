@@ -32,3 +32,11 @@ def printable(text: str) -> str:
     cut = text[:_LONGEST]
     shown = cut if cut.isprintable() else ascii(cut)[1:-1]
     return shown if len(text) <= _LONGEST else shown + "..."
+
+
+def place(address: object) -> str:
+    """Return a socket's address as a URL has it: `127.0.0.1:8000`, `[::1]:8000`, `unix:/path`."""
+    if isinstance(address, tuple):
+        host, port = address[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return printable(f"unix:{address}") if address else "unix"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 
 from .errors import HandshakeError
-from .logs import logger, printable
+from .logs import logger, place, printable
 from .loop.transport import LINGER, Transport
 from .protocol import handshake
 from .protocol.http import HeadReader, Response, http_date
@@ -133,7 +133,7 @@ class Opening:
         connection.begin(response, rest)
 
     def _reject(self, error: HandshakeError) -> None:
-        logger().info("%s: refused: %s", printable(str(self.address)), printable(str(error)))
+        logger().info("%s: refused: %s", place(self.address), printable(str(error)))
         self._respond(handshake.rejection(error))
 
     def _respond(self, response: Response) -> None:
@@ -157,5 +157,5 @@ class Opening:
         if self._head.started:
             self._reject(HandshakeError(408, "the request did not come in time"))
         else:
-            logger().info("%s: no request came", printable(str(self.address)))
+            logger().info("%s: no request came", place(self.address))
             self.abort()

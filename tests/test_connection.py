@@ -106,7 +106,7 @@ def test_it_shows_what_the_handshake_has_led_to() -> None:
         assert client.data is None
         assert client.buffered_amount == 0
         assert client.rtt is None
-        assert repr(client).startswith("<Connection OPEN ('memory', ")
+        assert repr(client).startswith("<Connection OPEN memory:")
         assert repr(client).endswith(" /chat?x=1>")
 
 
@@ -499,7 +499,7 @@ def test_closing_a_paused_connection_ends_it() -> None:
         peer.client.close(1000, "enough")
         peer.settle()
         assert peer.closed == (1000, "enough")
-        assert peer.ends == [(1000, "")]
+        assert peer.ends == [(1000, "enough")]
         assert peer.server.messages() == []
         peer.client.pause()
         peer.client.resume()
@@ -601,7 +601,7 @@ def test_frames_that_came_with_the_request_are_delivered_after_onopen_in_order()
 def test_the_peers_close_is_answered_and_told_to_onclose() -> None:
     with meet() as peer:
         peer.close(3001, "bye")
-        assert peer.closed == (3001, "")
+        assert peer.closed == (3001, "bye")
         assert peer.ends == [(3001, "bye")]
         client = peer.client
         assert client.was_clean
@@ -623,7 +623,7 @@ def test_our_close_is_told_with_the_code_that_the_peer_answers() -> None:
         assert peer.client.ready_state is State.CLOSING
         peer.settle()
         assert peer.closed == (4000, "ours")
-        assert peer.ends == [(4000, "")]
+        assert peer.ends == [(4000, "ours")]
         assert peer.client.was_clean
 
 
@@ -686,7 +686,7 @@ def test_a_violation_is_told_with_our_code_and_as_an_error(
 
 def test_a_violation_is_one_line_of_information(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "reactor")
-    with meet() as peer:
+    with Peer.of() as peer:
         peer.frame(0xF1, b"\x1b[2J")
     [record] = caplog.records
     assert record.levelname == "INFO"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reactor.logs import logger, printable
+from reactor.logs import logger, place, printable
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -79,3 +79,18 @@ def test_what_is_shown_is_printable_and_bounded(text: str) -> None:
     assert len(shown) <= 200 * len("\\U0010ffff") + len("...")
     if text.isprintable() and len(text) <= 200:
         assert shown == text
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (("127.0.0.1", 80), "127.0.0.1:80"),
+        (("::1", 80, 0, 0), "[::1]:80"),
+        ("/run/echo.sock", "unix:/run/echo.sock"),
+        ("/tmp/\x1b[2J\r\nforged", "unix:/tmp/\\x1b[2J\\r\\nforged"),
+        ("", "unix"),
+        (None, "unix"),
+    ],
+)
+def test_an_address_is_written_as_in_a_url(address: object, text: str) -> None:
+    assert place(address) == text

@@ -523,7 +523,7 @@ def test_a_rejection_is_one_line_of_information(
     assert record.levelname == "INFO"
     assert record.exc_info is None
     assert record.getMessage() == (
-        "('10.0.0.1', 4711): refused: control character in the head (RFC 9110 §5.5) (HTTP 400)"
+        "10.0.0.1:4711: refused: control character in the head (RFC 9110 §5.5) (HTTP 400)"
     )
 
 
@@ -577,7 +577,7 @@ def test_a_silent_client_is_dropped_without_an_answer(
     assert wire.dropped()
     [record] = log.records
     assert record.levelname == "INFO"
-    assert record.getMessage() == "('10.0.0.1', 4711): no request came"
+    assert record.getMessage() == "10.0.0.1:4711: no request came"
 
 
 def test_no_byte_moves_the_deadline(wires: Callable[..., Wire]) -> None:

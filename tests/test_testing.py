@@ -246,7 +246,7 @@ def test_a_peer_that_is_refused_shows_head_and_body_of_the_answer(chunk: int) ->
 def test_a_peer_closes_and_is_answered() -> None:
     with Peer.of() as peer:
         peer.close(4000, "bye")
-        assert peer.closed == (4000, "")
+        assert peer.closed == (4000, "bye")
         assert peer.sock.closed
         peer.close()
         peer.send("to nobody")

@@ -99,10 +99,7 @@ def pack_frame(head: int, payload: bytes, masked: bool) -> bytes:
     if masked:
         key = new_key()
         return b"".join((pack_header(head, len(payload), MASK), key, apply_mask(payload, key)))
-    length = len(payload)
-    if length < 126 and head in _SHORT_HEADERS:
-        return _SHORT_HEADERS[head][length] + payload
-    return pack_header(head, length) + payload
+    return pack_header(head, len(payload)) + payload
 
 
 def as_bytes(data: object) -> bytes:
@@ -133,8 +130,13 @@ def pack_message(message: str | BytesLike, masked: bool) -> bytes:
         TypeError: It is neither `str` nor bytes-like.
     """
     if isinstance(message, str):
-        return pack_frame(0x81, message.encode(), masked)
-    return pack_frame(0x82, as_bytes(message), masked)
+        head, payload = 0x81, message.encode()
+    else:
+        head, payload = 0x82, as_bytes(message)
+    length = len(payload)
+    if masked or length > 125:
+        return pack_frame(head, payload, masked)
+    return _SHORT_HEADERS[head][length] + payload
 
 
 class Frame:

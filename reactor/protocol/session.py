@@ -69,16 +69,13 @@ class State(IntEnum):
     CLOSED = 3
 
 
-class Event(IntEnum):
-    """What moves a session from state to state."""
+class Event:
+    """What moves a session from state to state; plain numbers, cheaper to import than an enum."""
 
-    CLOSE_SENT = 0
-    CLOSE_RECEIVED = 1
-    VIOLATION = 2
-    EOF = 3
+    CLOSE_SENT, CLOSE_RECEIVED, VIOLATION, EOF = range(4)
 
 
-TRANSITIONS: dict[tuple[State, Event], State] = {
+TRANSITIONS: dict[tuple[State, int], State] = {
     (State.OPEN, Event.CLOSE_SENT): State.CLOSING,  # §7.1.2
     (State.OPEN, Event.CLOSE_RECEIVED): State.CLOSED,  # and echoed, §5.5.1
     (State.OPEN, Event.VIOLATION): State.CLOSED,  # our Close, then nothing, §7.1.7
@@ -316,8 +313,9 @@ class Session:
         if self.state is State.OPEN:
             # "If an endpoint receives a Close frame and did not previously send a Close frame,
             # the endpoint MUST send a Close frame in response [...] the endpoint typically
-            # echos the status code it received" (RFC 6455 §5.5.1).
-            self._write(Opcode.CLOSE, payload[:2])
+            # echos the status code it received" (RFC 6455 §5.5.1); and the reason, which
+            # browsers show to their user as ours.
+            self._write(Opcode.CLOSE, payload)
         self._move(Event.CLOSE_RECEIVED)
         self._events.close_received(code, reason)
         return True
@@ -406,7 +404,7 @@ class Session:
     def _alive(self) -> bool:
         return self.state is not State.CLOSED
 
-    def _move(self, event: Event) -> None:
+    def _move(self, event: int) -> None:
         self.state = TRANSITIONS[self.state, event]
         if self.state is State.CLOSED:
             # Whoever holds on to a connection that has ended does not hold half a message.

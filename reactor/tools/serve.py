@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING, Union
 
 from reactor import Connection, Response, Server
+from reactor.logs import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,14 +109,6 @@ def seconds(text: str) -> float:
 def shown(text: str) -> str:
     """Return a peer's text for the log: quoted, unprintable characters escaped, cut."""
     return repr(text) if len(text) <= _LONGEST else f"{text[:_LONGEST]!r}..."
-
-
-def place(address: object) -> str:
-    """Return a socket's address as a URL has it: `127.0.0.1:8000`, `[::1]:8000`."""
-    if isinstance(address, tuple):
-        host, port = address[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return f"unix:{address}" if address else "unix"
 
 
 class Visit:

@@ -355,20 +355,6 @@ def test_what_a_peer_says_reaches_the_log_escaped_and_cut(
     assert r" 1000 '\x1b[2J\r\nforged \u202e\x9b' after " in closed
 
 
-@pytest.mark.parametrize(
-    ("address", "text"),
-    [
-        (("127.0.0.1", 80), "127.0.0.1:80"),
-        (("::1", 80, 0, 0), "[::1]:80"),
-        ("/run/echo.sock", "unix:/run/echo.sock"),
-        ("", "unix"),
-        (None, "unix"),
-    ],
-)
-def test_an_address_is_written_as_in_a_url(address: object, text: str) -> None:
-    assert serve.place(address) == text
-
-
 # The command line
 
 
