@@ -35,7 +35,7 @@ def printable(text: str) -> str:
 
 
 def place(address: object) -> str:
-    """Return a socket's address as a URL has it: `127.0.0.1:8000`, `[::1]:8000`, `unix:/path`."""
+    """Return an address as URLs have it: `127.0.0.1:8000`, `[::1]:8000`, `unix:/path`."""
     if isinstance(address, tuple):
         host, port = address[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -70,7 +70,7 @@ class State(IntEnum):
 
 
 class Event:
-    """What moves a session from state to state; plain numbers, cheaper to import than an enum."""
+    """What moves a session from state to state; numbers: cheaper to import than an enum."""
 
     CLOSE_SENT, CLOSE_RECEIVED, VIOLATION, EOF = range(4)
 
