@@ -9,7 +9,7 @@ import sys
 from .connection import Connection
 from .errors import HandshakeError, QueueFull
 from .handlers import Handlers
-from .logs import logger
+from .logs import logger, place
 from .loop.listener import BACKLOG, Listener, listen, listen_unix
 from .loop.reactor import Reactor
 from .opening import Opening
@@ -221,7 +221,12 @@ class Server(Handlers):
             except OSError:
                 sock.close()  # gone before it was taken over
                 return
-        self._openings[Opening(self, sock, address)] = None
+        try:
+            opening = Opening(self, sock, address)
+        except OSError as error:
+            logger().warning("%s: cannot be watched: %s", place(address), error)
+            return
+        self._openings[opening] = None
         self._mind_the_limit()
 
     def connect(

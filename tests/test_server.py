@@ -711,3 +711,25 @@ def test_a_signal_stops_gracefully(number: int) -> None:
     assert output.splitlines() == ["1001", "returned"]
     assert errors == ""
     assert process.returncode == 0
+
+
+def test_who_cannot_be_watched_is_refused_and_the_others_live(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = in_memory()
+    peer = visit(server)
+    selector: Any = server.reactor._selector
+    with monkeypatch.context() as full:
+
+        def refuse(*args: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        full.setattr(selector, "register", refuse)
+        refused = visit(server)
+        assert (refused.response, refused.sock.closed) == (b"", True)
+    assert "cannot be watched" in caplog.text
+    peer.ping(b"still here")
+    assert peer.pongs == [b"still here"]
+    assert visit(server).response.startswith(b"HTTP/1.1 101 ")
+    server.close()
+    server.reactor.close()

@@ -132,7 +132,11 @@ class Transport(Pollable):
         self.choked = self.closed = False
         self.progress = reactor.now
         reactor.adopt(self)
-        self._watch(EVENT_READ)
+        try:
+            self._watch(EVENT_READ)
+        except BaseException:
+            reactor.release(self)  # as when the system's selector takes no more
+            raise
 
     # ---- in ----
 

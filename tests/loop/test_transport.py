@@ -1001,3 +1001,18 @@ with Reactor() as reactor:
 """
     done = run_python(source)
     assert (done.returncode, done.stdout, done.stderr) == (0, "BrokenPipeError\n", "")
+
+
+def test_a_socket_that_the_selector_refuses_is_closed() -> None:
+    class Full(MemorySelector):
+        def register(self, fileobj: Any, events: int, data: Any = None) -> Any:
+            if isinstance(fileobj, MemorySocket):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().register(fileobj, events, data)
+
+    with Reactor(selector=Full()) as reactor:
+        ours, theirs = memory_pair()
+        with pytest.raises(OSError, match="No space left"):
+            End(reactor, theirs)
+        assert theirs.closed
+        assert ours.recv(1) == b""
