@@ -1217,7 +1217,8 @@ def test_ten_thousand_connections_that_have_ended_leave_no_object_of_ours() -> N
     def ours() -> int:
         gc.collect()
         gc.collect()
-        return sum(type(thing).__module__.startswith("reactor.") for thing in gc.get_objects())
+        modules = (str(type(thing).__module__) for thing in gc.get_objects())
+        return sum(module.startswith("reactor.") for module in modules)
 
     Peer(server, clock).close()
     before = ours()
