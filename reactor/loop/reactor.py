@@ -26,10 +26,10 @@ from __future__ import annotations
 import os
 import selectors
 from _thread import get_ident
+from _weakref import ref  # `weakref` itself is a twentieth of what this package costs to import
 from collections import deque
 from selectors import EVENT_READ, EVENT_WRITE
 from time import monotonic
-from weakref import WeakSet
 
 from ..errors import InvalidState
 from ..logs import logger
@@ -80,12 +80,14 @@ class Pollable:
         self.sock.close()
 
 
-_alive: WeakSet[Reactor] = WeakSet()
+_alive: set[ref[Reactor]] = set()
 
 
 def _abandon_all() -> None:
-    for reactor in list(_alive):
-        reactor.abandon()
+    for known in list(_alive):
+        reactor = known()
+        if reactor is not None:
+            reactor.abandon()
 
 
 if hasattr(os, "register_at_fork"):
@@ -128,7 +130,7 @@ class Reactor:
         self._thread = get_ident()
         self._wakeup = Wakeup()
         self._selector.register(self._wakeup.reader, EVENT_READ, self._woke)
-        _alive.add(self)
+        _alive.add(ref(self, _alive.discard))
 
     # ---- running ----
 
