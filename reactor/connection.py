@@ -45,8 +45,8 @@ if TYPE_CHECKING:
             """Forget this connection: it is closed."""
 
 
-# Before Python 3.11, to look up a member of an enum costs as much as a whole method.
-_OPEN = State.OPEN
+# To look up a member of an enum costs 70 ns before Python 3.12, a global 15.
+_OPEN: State = State.OPEN
 
 
 class Connection(Told):

@@ -239,7 +239,9 @@ class Transport(Pollable):
         cork = self._cork
         self._cork = None
         if cork:
-            self._release_cork(cork)
+            data = cork[0] if len(cork) == 1 else b"".join(cork)
+            self.buffered -= len(data)
+            self.write(data)
 
     def flush(self) -> None:
         """Send what has been collected so far, and go on collecting."""
@@ -251,11 +253,6 @@ class Transport(Pollable):
         """Send what was collected, since it is much; return whether that was taken."""
         self.flush()
         return self._cork is not None and not self.choked
-
-    def _release_cork(self, cork: list[bytes]) -> None:
-        data = cork[0] if len(cork) == 1 else b"".join(cork)
-        self.buffered -= len(data)
-        self.write(data)
 
     def _queue(self, data: Chunk) -> bool:
         if self._backlog is None:

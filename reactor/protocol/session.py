@@ -85,6 +85,9 @@ TRANSITIONS: dict[tuple[State, int], State] = {
     (State.CLOSING, Event.EOF): State.CLOSED,
 }
 
+# To look up a member of an enum costs 70 ns before Python 3.12, a global 15.
+_CLOSED: State = State.CLOSED
+
 # A frame with so much to come is received into place; below that, the copy is cheaper than
 # the bookkeeping.
 LARGE = 16 * 1024
@@ -203,14 +206,14 @@ class Session:
         Returns:
             Whether bytes are in hand that were not parsed: call again, with nothing, later.
         """
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             return False
         try:
             more = self._parser.feed(data)
         except ProtocolError as error:
             self.fail(error)
             return False
-        if not self._alive():
+        if self.state is _CLOSED:
             self._parser.drop()
             return False
         return more
@@ -400,9 +403,6 @@ class Session:
 
     def _write(self, opcode: int, payload: bytes) -> None:
         self._events.write(pack_frame(FIN | opcode, payload, self._client))
-
-    def _alive(self) -> bool:
-        return self.state is not State.CLOSED
 
     def _move(self, event: int) -> None:
         self.state = TRANSITIONS[self.state, event]
