@@ -405,7 +405,7 @@ class Reactor:
         if due is not None:
             left = due - self._clock()
             if timeout is None or left < timeout:
-                return left if left > 0.0 else 0.0
+                return max(0.0, left)
         return timeout
 
     def _call(self, fn: Callable[..., object], args: tuple[object, ...]) -> None:
