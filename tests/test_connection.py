@@ -1421,3 +1421,13 @@ AnyOrder.TestCase.settings = settings(
 
 
 TestAnyOrderOfCallsAndEventsKeepsThePromises = AnyOrder.TestCase
+
+
+def test_what_a_paused_connection_has_not_read_is_not_delivered_at_its_end() -> None:
+    with meet() as peer:
+        peer.client.pause()
+        peer.send("unread")
+        peer.client.abort()
+        peer.settle()
+        assert peer.server.messages() == []
+        assert peer.ends == [(1006, "")]
