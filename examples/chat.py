@@ -29,9 +29,11 @@ class Chat(Server):
             client.close(1003, "text only")
 
     def onclose(self, client: Connection, code: int, reason: str) -> None:
-        room = self.rooms[client.request.params["room"]]
-        room.discard(client)
+        name = client.request.params["room"]
+        self.rooms[name].discard(client)
         self.tell(client, f"* {self.name(client)} left")
+        if not self.rooms[name]:
+            del self.rooms[name]  # or whoever makes up names fills the memory with them
 
     def tell(self, author: Connection, text: str) -> None:
         for client in list(self.rooms[author.request.params["room"]]):

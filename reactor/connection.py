@@ -297,12 +297,14 @@ class Connection(Told):
 
     def drained(self) -> None:
         """The queue is short again; called by the transport."""
+        # Before ondrain, which may fill the queue again, so that it is never empty.
+        self.emptied()
         self._unstop()
         if self._session.state is State.OPEN:
             self.guard(self.ondrain)
 
     def emptied(self) -> None:
-        """The queue is empty; called by the transport."""
+        """The queue is empty, or short: the pong that waits leaves; called by the transport."""
         pong, self._pong = self._pong, None
         if pong is not None and self._session.state is State.OPEN:
             self._session.pong(pong)

@@ -43,7 +43,8 @@ class Handlers:
     def onrequest(self, request: Request) -> Answer:
         """A client's request has come, and can be answered; called before `onopen`.
 
-        A request for a WebSocket has been found in order by then: location, origin, key.
+        A request for a WebSocket has been found in order by then: location, origin, key. One
+        for anything else goes to the server's method, whatever its location.
 
         Args:
             request: The request.

@@ -106,7 +106,9 @@ class Opening:
         handlers: Any = server
         upgrade = handshake.wants_upgrade(request)
         if upgrade:
-            handlers = server.policy.check(request) or server
+            found = server.policy.check(request)
+            # One that counts its clients by `__len__` is false while it is empty.
+            handlers = server if found is None else found
         try:
             answer = handlers.onrequest(request)
             fields = () if isinstance(answer, Response) else answer or ()
@@ -144,11 +146,20 @@ class Opening:
         transport.received = self._ignore
         transport.write(response.pack(http_date(time.gmtime()), head_only=head_only))
         self._timer.cancel()
+        transport.progress = self.server.reactor.now
         transport.finish()
-        if not transport.closed:
-            settings = self.server.settings
-            delay = settings.close_timeout if transport.buffered else LINGER
-            self._timer = self.server.reactor.call_later(delay, transport.abort)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Look every two seconds whether the peer still reads, and then whether it ends."""
+        transport, reactor = self._transport, self.server.reactor
+        if transport.closed:
+            return
+        patience = self.server.settings.write_timeout if transport.buffered else LINGER
+        if reactor.now >= transport.progress + patience:
+            transport.abort()
+        else:
+            self._timer = reactor.call_later(LINGER, self._linger)
 
     def _ignore(self, data: bytes) -> None:
         """Drop what follows the head."""

@@ -116,9 +116,14 @@ class Server(Handlers):
         self._max_openings = max_pending_handshakes
         self._room_timer: Timer | None = None
         self._listeners: list[Listener] = []
-        sockets = _sockets(address, backlog, reuse_port)
         self._own_reactor = reactor is None
         self.reactor = Reactor() if reactor is None else reactor
+        try:
+            sockets = _sockets(address, backlog, reuse_port)
+        except BaseException:
+            if self._own_reactor:
+                self.reactor.close()
+            raise
         unlink = isinstance(address, str)
         for sock in sockets:
             listener = Listener(self.reactor, sock, self.accepted, unlink=unlink)
@@ -180,6 +185,11 @@ class Server(Handlers):
         # What has been dropped is told so in the next step.
         while (self.clients or self._openings) and not self.reactor.closed:
             self.reactor.step(0)
+            if self.reactor.next_timeout() != 0:
+                # No more calls are to come: an interrupt has cut off the last of one of them.
+                self.clients.clear()
+                self._openings.clear()
+                self._end_if_stopped()
         if self._own_reactor:
             self.reactor.close()
 

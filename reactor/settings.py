@@ -9,9 +9,9 @@ class Settings:
     Sizes are bytes, times are seconds.
 
     Args:
-        max_message: The most bytes of a message, over all its frames, before and after
-            decompression; more fails the connection with 1009. 1 MiB: what a device can hold
-            of many; raise it where larger ones are expected.
+        max_message: The most bytes of a message, over all its frames; more fails the
+            connection with 1009. 1 MiB: what a device can hold of many; raise it where larger
+            ones are expected.
         max_fragments: The most frames of a message; empty ones count; more fails it with 1008.
             16,384: it bounds time, since nothing is kept for each.
         max_write_queue: The most bytes that wait for a peer which reads slowly; one larger
@@ -25,8 +25,8 @@ class Settings:
             fails with 1011. 20.
         handshake_timeout: How long the opening handshake may take in all. 10.
         close_timeout: How long the closing handshake may take in all. 10.
-        write_timeout: How long the peer may take nothing of what waits for it. 30: one that
-            answers pings and does not read is as dead.
+        write_timeout: How long the peer may take nothing of what waits for it, messages or a
+            plain HTTP response. 30: one that answers pings and does not read is as dead.
 
     Raises:
         TypeError: A size or a time is not a number.

@@ -205,6 +205,26 @@ def test_of_the_pings_of_one_that_does_not_read_the_last_is_answered() -> None:
         assert peer.pongs == [b"999", b"next"]
 
 
+def test_a_pong_leaves_though_ondrain_never_lets_the_queue_be_empty() -> None:
+    def fill(client: Connection) -> None:
+        while client.send(bytes(4 * KIB)):
+            pass
+
+    with meet({"ondrain": fill}) as peer:
+        peer.stop_reading()
+        fill(peer.client)
+        ours = peer.sock
+        ours.capacity = 8 * KIB
+        ours.send(masked(PING, b"?"))
+        came = bytearray()
+        for _ in range(40):
+            peer.server.reactor.step(0)
+            came += ours.inbox
+            ours.inbox.clear()
+            assert peer.client.buffered_amount > 0
+        assert b"\x8a\x01?" in came
+
+
 def test_a_pong_that_waited_is_not_sent_behind_our_close() -> None:
     with meet() as peer:
         peer.stop_reading()

@@ -82,6 +82,19 @@ def test_the_chat_tells_those_in_the_room() -> None:
     server.reactor.close()
 
 
+def test_the_chat_forgets_a_room_that_nobody_is_in() -> None:
+    clock = FakeClock()
+    server = serve(load("chat").Chat, clock)
+    ada = Peer(server, clock, "/room/kitchen?name=Ada")
+    bob = Peer(server, clock, "/room/kitchen?name=Bob")
+    ada.close()
+    assert list(server.rooms) == ["kitchen"]
+    bob.close()
+    assert list(server.rooms) == []
+    server.close()
+    server.reactor.close()
+
+
 def test_the_game_keeps_its_ticks_and_tells_its_world() -> None:
     module = load("game_loop")
     clock = FakeClock()

@@ -321,7 +321,8 @@ def test_a_declared_length_of_two_to_the_62nd_ends_it_at_once(
     assert sock.recv(1) == b""
     quiet.watch(0.1)
     quiet.check()
-    assert quiet.state()[1] - before < KIB + SLACK
+    # A megabyte of it is `logging`, which the first record imports.
+    assert quiet.state()[1] - before < 4 * KIB + SLACK
 
 
 def test_a_slow_reader_of_a_broadcast_is_dropped_and_the_others_get_all(

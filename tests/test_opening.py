@@ -269,6 +269,26 @@ def test_the_handlers_of_a_location_are_asked_and_told(wires: Callable[..., Wire
     assert wire.server.events == []
 
 
+def test_the_handlers_of_a_location_are_told_even_if_they_are_false(
+    wires: Callable[..., Wire],
+) -> None:
+    class Room(Handlers):
+        clients = 0
+
+        def __len__(self) -> int:
+            return self.clients
+
+        def onopen(self, client: Any) -> None:
+            self.clients += 1
+
+    room = Room()
+    wire = wires(locations={"/room": room})
+    wire.send(opening("/room"))
+    assert len(room) == 1
+    assert wire.server.requests == []
+    assert wire.server.events == []
+
+
 # ---- what onrequest answers ----
 
 
@@ -615,15 +635,21 @@ def test_a_client_that_closes_in_time_is_waited_for_no_longer(wire: Wire) -> Non
     assert wire.reactor.next_timeout() is None
 
 
-def test_a_large_answer_has_the_time_of_a_close_to_leave(wires: Callable[..., Wire]) -> None:
-    wire = wires(close_timeout=7)
+def test_a_large_answer_waits_for_who_reads_slowly_and_not_for_who_does_not(
+    wires: Callable[..., Wire],
+) -> None:
+    wire = wires(write_timeout=7)
     wire.sock.capacity = 100_000
     wire.server.answer = lambda request: Response(200, body=b"x" * 300_000)
     wire.send(plain())
-    assert not wire.ended()
+    for _ in range(3):
+        wire.advance(6.9)
+        assert not wire.dropped()
+        wire.sock.recv(50_000)
     wire.advance(6.9)
+    assert not wire.ended()
     assert not wire.dropped()
-    wire.advance(0.1)
+    wire.advance(LINGER + 0.1)
     assert wire.dropped()
     assert len(wire.sock.inbox) == 100_000
 

@@ -588,6 +588,30 @@ def test_close_drops_everything_and_may_be_called_often(net: Net) -> None:
             pass
 
 
+def test_close_ends_though_an_interrupt_has_cut_off_the_end_of_a_connection() -> None:
+    class Interrupted(Recorder):
+        def connection_ended(self, connection: Connection) -> None:
+            raise KeyboardInterrupt
+
+    class Counting(MemorySelector):
+        waits = 0
+
+        def select(self, timeout: float | None = None) -> list[Any]:
+            self.waits += 1
+            assert self.waits < 100, "it turns for ever"
+            return super().select(timeout)
+
+    reactor = Reactor(selector=Counting(), clock=FakeClock())
+    server = Interrupted(reactor=reactor)
+    peer = visit(server)
+    with pytest.raises(KeyboardInterrupt):
+        peer.disconnect()
+    reactor.call_soon(reactor.call_soon, list)
+    server.close()
+    assert not server.clients
+    reactor.close()
+
+
 def test_close_from_inside_a_handler_is_followed_by_onclose_in_the_next_step() -> None:
     server = in_memory()
     peers = [visit(server) for _ in range(3)]
@@ -733,3 +757,12 @@ def test_who_cannot_be_watched_is_refused_and_the_others_live(
     assert visit(server).response.startswith(b"HTTP/1.1 101 ")
     server.close()
     server.reactor.close()
+
+
+def test_an_address_that_cannot_be_bound_leaves_a_shared_reactor_as_it_was(net: Net) -> None:
+    taken = net.listen().addresses[0]
+    with Reactor() as reactor:
+        with pytest.raises(OSError, match="in use"):
+            Server(taken, reactor=reactor)
+        assert not reactor.closed
+        reactor.step(0)

@@ -98,13 +98,19 @@ class Listener(Pollable):
         self._watch()
 
     def close(self) -> None:
-        """Stop listening; allowed any number of times."""
+        """Stop listening; allowed any number of times.
+
+        A file that cannot be removed, as when the program has dropped its privileges, is
+        logged: whoever stops has more to end than this.
+        """
         if self._closed:
             return
         try:
             # Another server may have bound the path in the meantime: the file is then its.
             if self._inode is not None and _inode(self.address) == self._inode:
                 os.unlink(self.address)  # type: ignore[arg-type]
+        except OSError as error:
+            logger().warning("the socket's file is left behind: %s", error)
         finally:
             self._reactor.release(self)
 

@@ -128,6 +128,7 @@ def pack_message(message: str | BytesLike, masked: bool) -> bytes:
 
     Raises:
         TypeError: It is neither `str` nor bytes-like.
+        ValueError: The `str` holds a surrogate, which has no UTF-8.
     """
     if isinstance(message, str):
         head, payload = 0x81, message.encode()
@@ -205,11 +206,13 @@ class Frame:
     def fragment(self, size: int) -> Iterator[Frame]:
         """Yield this frame's message as frames of at most `size` bytes (RFC 6455 §5.4).
 
+        If this frame has a masking key, the first has the same, and each other a fresh one.
+
         Args:
             size: Bytes of payload in a frame; at least 1.
 
         Raises:
-            ValueError: The size is less than 1, or this is a control frame.
+            ValueError: The size is less than 1, or this is a control frame; with the first.
         """
         if size < 1:
             raise ValueError(f"fragments of {size} bytes, at least 1")
@@ -226,7 +229,9 @@ class Frame:
                 rsv1=self.rsv1 and at == 0,
                 rsv2=self.rsv2 and at == 0,
                 rsv3=self.rsv3 and at == 0,
-                masking_key=self.masking_key,
+                # "When preparing a masked frame, the client MUST pick a fresh masking key"
+                # (RFC 6455 §5.3).
+                masking_key=new_key() if self.masking_key and at else self.masking_key,
             )
 
     def __eq__(self, other: object) -> bool:

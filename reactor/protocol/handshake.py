@@ -4,17 +4,17 @@ A request goes through these questions, in this order; the first that it fails a
 
 ```text
 is it a request, by the letter?                   400, 414, 431, 505
-does it ask for a WebSocket, and rightly so?      400, 405, 426
+does it ask for a WebSocket, and rightly so?      400, 405, 426, 505
 does the location exist?                          404
 may a page of that origin ask?                    403
 what says the user's onrequest?                   any response
-which subprotocol?                                101
+which subprotocol?                                400, or at last 101
 ```
 
-One that does not ask for a WebSocket goes to `onrequest` at once, and is answered 404, 405 or
-426 if that has no answer. Whatever is answered but 101 ends the connection, and what follows
-the head is never parsed: a proxy in front may take the upgrade for done and send on what a
-third party has put there as a second request.
+One that does not ask for a WebSocket goes to the server's own `onrequest` at once, and is
+answered 404, 405 or 426 if that has no answer. Whatever is answered but 101 ends the
+connection, and what follows the head is never parsed: a proxy in front may take the upgrade for
+done and send on what a third party has put there as a second request.
 """
 
 from __future__ import annotations
@@ -327,7 +327,9 @@ def wants_upgrade(request: Request) -> bool:
 
 def _upgrades(request: Request) -> list[str]:
     values = ",".join(request.headers.get_all("Upgrade")).split(",")
-    return [value.strip(" \t").lower() for value in values]
+    # "A recipient MUST parse and ignore a reasonable number of empty list elements" (RFC 9110
+    # §5.6.1.2).
+    return [value.strip(" \t").lower() for value in values if value.strip(" \t")]
 
 
 def check_framing(request: Request) -> None:

@@ -6,8 +6,8 @@ before a colon and control characters are refused, not repaired. Nested quantifi
 expression have brought down many parsers of these fields, and `re` alone costs more to import
 than this module.
 
-So: what a token may be is a table for `bytes.translate`, everything else is `partition` and one
-loop over the characters of a quoted string. Values are ISO-8859-1, as the bytes that they are.
+So: what a token may be is a table for `bytes.translate`, and everything else is `partition` and
+`split`. Values are ISO-8859-1, as the bytes that they are.
 """
 
 from __future__ import annotations

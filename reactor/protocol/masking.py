@@ -1,6 +1,6 @@
 """XOR with a 4-byte key, and a supply of fresh keys (RFC 6455 §5.3).
 
-Facts (ns a call, CPython 3.11, `tests/bench/masking.py` repeats them): pure Python has no XOR
+Facts (ns a call, CPython 3.11, `tests/bench/masking.py` measures them): pure Python has no XOR
 over bytes. Two ways are within a factor of two of memory speed where a byte loop is a hundred
 times slower:
 

@@ -10,10 +10,10 @@ The states are those of RFC 6455 §7 and of the WHATWG `WebSocket`. `TRANSITIONS
 truth about them:
 
 ```text
-                close() or a violation            the peer's Close, EOF
-        OPEN ----------------------------> CLOSING ---------------------> CLOSED
-          |                                                                 ^
-          +------------------- the peer's Close, EOF -----------------------+
+                close()             the peer's Close, a violation, EOF
+        OPEN --------------> CLOSING -------------------------------> CLOSED
+          |                                                             ^
+          +------------ the peer's Close, a violation, EOF -------------+
 ```
 
 CLOSED means here: nothing more is parsed, nothing more is written. TCP may live on for a
@@ -356,6 +356,7 @@ class Session:
 
         Raises:
             TypeError: It is neither `str` nor bytes-like.
+            ValueError: The `str` holds a surrogate, which has no UTF-8.
         """
         return pack_message(message, self._client)
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests import programs
 
-from . import generator, import_cost, modes, report
+from . import frames, generator, import_cost, masking, modes, report
 from .__main__ import arguments, available
 from .faulty_server import CLOSE, PATIENCE, PING, Server
 from .generator import FaultError, Run
@@ -445,3 +445,14 @@ def test_resident_memory_is_that_of_the_program(program: Path) -> None:
     bare = import_cost.resident_of(sys.executable, "pass")
     large = import_cost.resident_of(sys.executable, "hold = b'x' * (64 << 20)")
     assert (60 << 20) < large - bare < large < len(mine)
+
+
+def test_the_facts_of_the_hot_paths_can_be_measured_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    masking.main(budget=1)
+    frames.main(rounds=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["bytes", "integer", "lanes", "loop", "chosen"]
+    assert [int(line.split()[0]) for line in lines[1:-2]] == list(masking.SIZES)
+    assert [line.split()[0] for line in lines[-2:]] == ["short_branch", "general"]

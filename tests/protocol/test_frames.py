@@ -180,7 +180,15 @@ def test_fragments_carry_the_message_and_its_flags(
         assert (part.rsv1, part.rsv2, part.rsv3) == (False, False, False)
     first = parts[0]
     assert (first.rsv1, first.rsv2, first.rsv3) == (whole.rsv1, whole.rsv2, whole.rsv3)
-    assert {part.masking_key for part in parts} == {key}
+    assert first.masking_key == key
+    assert {len(part.masking_key) for part in parts} == {len(key)}
+
+
+def test_each_fragment_that_is_masked_has_a_key_of_its_own() -> None:
+    whole = Frame(Opcode.BINARY, bytes(1000), masking_key=KEY)
+    keys = [part.masking_key for part in whole.fragment(10)]
+    assert keys[0] == KEY
+    assert len(set(keys)) > 90  # of 100 random ones, two may be the same
 
 
 def test_a_continuation_is_fragmented_into_continuations() -> None:
