@@ -6,7 +6,8 @@ Errors of the operating system are not wrapped: they stay `OSError`.
 
 ```text
 WebSocketError
-├── HandshakeError      the opening handshake failed             .status .headers
+├── HandshakeError      the opening handshake failed             .status .headers .body
+│   └── ProxyError      the proxy before the server would not    .status .headers .body
 ├── ProtocolError       the peer broke RFC 6455                  .code
 │   ├── InvalidPayload  text that is not UTF-8                   .code 1007
 │   └── MessageTooBig   a message over its limit                 .code 1009 .size .limit
@@ -19,7 +20,10 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from typing import Any
+
+
+_MAX_BODY = 64 * 1024
 
 
 class WebSocketError(Exception):
@@ -30,18 +34,33 @@ class HandshakeError(WebSocketError):
     """The opening handshake failed.
 
     Args:
-        status: The HTTP status that answers it (RFC 9110 §15), as in 400.
-        reason: What was expected and what came; sent to the peer as the response's body.
-        headers: Further header fields of the response, as pairs of name and value.
+        status: The HTTP status that answers it, or that answered it (RFC 9110 §15), as in 400;
+            0 if there was no answer to take one from.
+        reason: What was expected and what came; a server sends it as the response's body.
+        headers: The fields of the response. On the client's side the `Headers` that came; on
+            the server's further ones for it, as pairs of name and value.
+        body: What the server said, on the client's side; at most 64 KiB of it are kept.
     """
 
-    def __init__(
-        self, status: int, reason: str, headers: Sequence[tuple[str, str]] = ()
-    ) -> None:
-        super().__init__(f"{reason} (HTTP {status})")
+    def __init__(self, status: int, reason: str, headers: Any = (), body: bytes = b"") -> None:
+        super().__init__(f"{reason} (HTTP {status})" if status else reason)
         self.status = status
         self.reason = reason
-        self.headers = tuple(headers)
+        self.headers: Any = tuple(headers) if isinstance(headers, list) else headers
+        self.body = body[:_MAX_BODY]
+
+
+class ProxyError(HandshakeError):
+    """The proxy does not open a way to the server, or does not speak as a proxy.
+
+    Its `status` is that of the proxy's answer. One of SOCKS5 has none: then it is the nearest,
+    such as 407 for a password that is refused, 403 for what the proxy's rules forbid and 502
+    for a server that it cannot reach. It is 0 for an answer that is not one.
+    """
+
+    def __str__(self) -> str:
+        """Return the reason, which says of itself what the proxy answered."""
+        return self.reason
 
 
 class ProtocolError(WebSocketError):

@@ -9,6 +9,7 @@ import pytest
 
 from reactor import (
     HandshakeError,
+    Headers,
     InvalidPayload,
     InvalidState,
     MessageTooBig,
@@ -16,6 +17,7 @@ from reactor import (
     QueueFull,
     WebSocketError,
 )
+from reactor.errors import ProxyError
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,7 @@ from reactor import (
     [
         (WebSocketError, Exception),
         (HandshakeError, WebSocketError),
+        (ProxyError, HandshakeError),
         (ProtocolError, WebSocketError),
         (InvalidPayload, ProtocolError),
         (MessageTooBig, ProtocolError),
@@ -45,7 +48,17 @@ def test_an_error_can_be_caught_as_what_it_is(
             {"status": 426, "headers": (("Sec-WebSocket-Version", "13"),)},
             "version 7, not 13 (HTTP 426)",
         ),
-        (HandshakeError(400, "no key"), {"status": 400, "headers": ()}, "no key (HTTP 400)"),
+        (
+            HandshakeError(400, "no key"),
+            {"status": 400, "headers": (), "body": b""},
+            "no key (HTTP 400)",
+        ),
+        (HandshakeError(0, "no answer"), {"status": 0, "reason": "no answer"}, "no answer"),
+        (
+            ProxyError(407, "the proxy says 407", (), b"why"),
+            {"status": 407, "reason": "the proxy says 407", "body": b"why"},
+            "the proxy says 407",
+        ),
         (
             ProtocolError(1002, "frame without a mask"),
             {"code": 1002, "reason": "frame without a mask"},
@@ -70,6 +83,15 @@ def test_an_error_says_what_was_expected_and_what_came(
 ) -> None:
     assert str(error) == text
     assert {name: getattr(error, name) for name in attributes} == attributes
+
+
+def test_the_fields_that_came_are_kept_as_they_came() -> None:
+    headers = Headers({"Retry-After": "1"})
+    assert HandshakeError(503, "busy", headers).headers is headers
+
+
+def test_no_more_of_a_body_is_kept_than_64_kib() -> None:
+    assert len(HandshakeError(500, "failed", (), bytes(100_000)).body) == 64 * 1024
 
 
 def test_the_longest_reasons_of_limits_fit_into_a_close_frame() -> None:

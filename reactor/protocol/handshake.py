@@ -28,6 +28,7 @@ from .http import (
     Response,
     is_token,
     parse_authority,
+    parse_cookies,
     parse_head,
     parse_query,
     split_list,
@@ -77,7 +78,9 @@ class Request:
         version: The minor version of HTTP: 0 or 1.
         path: The target's path, percent-decoded.
         params: What the location's `{names}` stand for.
-        address: Where the peer is: host and port (for IPv6 two numbers more), or `""`.
+        address: Where the client is: host and port (for IPv6 two numbers more), or `""`; behind
+            a proxy that is trusted, where it says that the client is.
+        user: Who the client is, once an authentication has said so, or `None`.
 
     Raises:
         HandshakeError: It is not a request, by the letter: 400 or 505.
@@ -92,6 +95,7 @@ class Request:
         "params",
         "path",
         "target",
+        "user",
         "version",
     )
 
@@ -104,6 +108,12 @@ class Request:
         self.path = unquote(self.target.partition("?")[0])
         self.params: dict[str, str] = {}
         self.address = address
+        self.user: str | None = None
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies, the first of each name (RFC 6265 §5.4)."""
+        return parse_cookies(self.headers.get_all("Cookie"))
 
     @property
     def headers(self) -> Headers:

@@ -196,7 +196,7 @@ class HeadReader:
         return None
 
 
-_NOT_HTTP = {0x16: "TLS, on a port without it"}
+_NOT_HTTP = {0x16: "TLS, on a port without it", 0x15: "TLS, which was not spoken before"}
 _BARE = "carriage return or line feed by itself (RFC 9112 §2.2)"
 
 
@@ -307,6 +307,22 @@ def unquote(text: str) -> str:
     return raw.decode("utf-8", "replace")
 
 
+def parse_cookies(values: Iterable[str]) -> dict[str, str]:
+    """Return the cookies of a request, the first of each name (RFC 6265 §5.4).
+
+    Args:
+        values: The values of its `Cookie` fields; what is not a pair is passed over.
+    """
+    cookies: dict[str, str] = {}
+    for value in values:
+        for pair in value.split(";"):
+            name, equals, text = pair.partition("=")
+            if equals:
+                # The one with the longest path comes first: it is meant for this page.
+                cookies.setdefault(name.strip(" \t"), text.strip(" \t"))
+    return cookies
+
+
 def parse_query(text: str) -> dict[str, str]:
     """Return the parameters of a query, the last of each name (WHATWG URL §5.1).
 
@@ -336,6 +352,39 @@ def http_date(moment: tuple[int, ...]) -> str:
         f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year} "
         f"{hour:02}:{minute:02}:{second:02} GMT"
     )
+
+
+def parse_http_date(text: str) -> int | None:
+    """Return a date in seconds since 1970, or `None` if it is not one (RFC 9110 §5.6.7).
+
+    The two obsolete forms are none: no server writes them any more.
+    """
+    try:
+        weekday = _DAYS.index(text[:3])
+        day, name, year = text[5:16].split(" ")
+        hour, minute, second = map(int, text[17:25].split(":"))
+        date = int(year), _MONTHS.index(name) + 1, int(day)
+    except ValueError:
+        return None
+    moment = *date, hour, minute, second, weekday
+    # Numbers may have signs, or be of other scripts; and there are no 70 minutes.
+    if http_date(moment) != text or min(moment) < 0 or not _is_day(*date):
+        return None
+    if hour > 23 or minute > 59 or second > 60:
+        return None
+    return ((_days(*date) * 24 + hour) * 60 + minute) * 60 + second
+
+
+def _is_day(year: int, month: int, day: int) -> bool:
+    length = _days(year + month // 12, month % 12 + 1, 1) - _days(year, month, 1)
+    return 1 <= day <= length
+
+
+def _days(year: int, month: int, day: int) -> int:
+    """Return the days from 1970-01-01 to a date, by counting years from a first of March."""
+    year -= month < 3
+    of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
+    return year * 365 + year // 4 - year // 100 + year // 400 + of_year - 719_468
 
 
 class Response:

@@ -148,6 +148,22 @@ def test_a_request_without_a_query_has_no_parameters_and_by_default_no_address()
     assert request.version == 0
 
 
+def test_a_request_is_nobodys_until_an_authentication_has_said_whose() -> None:
+    request = Request(head("/", "Authorization: Basic Zm86YmFy"))
+    assert request.user is None
+    request.user = "foo"
+    request.forget()
+    assert request.user == "foo"
+
+
+def test_the_cookies_of_a_request_are_those_of_all_its_fields() -> None:
+    request = Request(head("/", "Cookie: a=1; b=2", "cookie: a=3; c=4", "Cookies: d=5"))
+    assert request.cookies == {"a": "1", "b": "2", "c": "4"}
+    request.forget()
+    assert request.cookies == {"a": "1", "b": "2", "c": "4"}
+    assert Request(head()).cookies == {}
+
+
 def test_the_fields_that_a_request_forgets_are_parsed_again() -> None:
     request = Request(head("/", "X: y"))
     before = request.headers

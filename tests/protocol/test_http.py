@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import calendar
+import email.utils
 import string
+import time
 import urllib.parse
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
@@ -21,7 +24,9 @@ from reactor.protocol.http import (
     http_date,
     is_token,
     parse_authority,
+    parse_cookies,
     parse_head,
+    parse_http_date,
     parse_query,
     split_list,
     status_line,
@@ -213,6 +218,12 @@ def test_what_cannot_begin_a_request_is_refused_at_its_first_byte(code: int) -> 
 def test_a_tls_client_hello_is_named() -> None:
     with pytest.raises(HandshakeError, match="TLS, on a port without it") as refused:
         HeadReader().feed(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc")
+    assert refused.value.status == 400
+
+
+def test_a_tls_alert_is_named() -> None:
+    with pytest.raises(HandshakeError, match="TLS, which was not spoken before") as refused:
+        HeadReader().feed(b"\x15\x03\x01\x00\x02\x02\x28")
     assert refused.value.status == 400
 
 
@@ -521,6 +532,41 @@ def test_a_query_is_its_parameters_the_last_of_each_name(
     assert parse_query(text) == parameters
 
 
+@pytest.mark.parametrize(
+    ("values", "cookies"),
+    [
+        ([], {}),
+        ([""], {}),
+        (["a=1"], {"a": "1"}),
+        (["a=1; b=2;c=3 ;\td = 4\t"], {"a": "1", "b": "2", "c": "3", "d": "4"}),
+        (["a=1; a=2", "a=3; b=4"], {"a": "1", "b": "4"}),
+        (["a=1", "b=2"], {"a": "1", "b": "2"}),
+        (["a; ; =; a=1;;b"], {"": "", "a": "1"}),
+        (["a=b=c==; A="], {"a": "b=c==", "A": ""}),
+        (['a="b c"; d=%20+\xe9'], {"a": '"b c"', "d": "%20+\xe9"}),
+        (['a="b; c"'], {"a": '"b'}),
+        (["$Version=1; a=b, c=d"], {"$Version": "1", "a": "b, c=d"}),
+        (["__Host-a=1; __host-a=2"], {"__Host-a": "1", "__host-a": "2"}),
+    ],
+)
+def test_cookies_are_pairs_the_first_of_each_name(
+    values: list[str], cookies: dict[str, str]
+) -> None:
+    assert parse_cookies(values) == cookies
+
+
+COOKIES = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="=;"))
+
+
+@given(st.lists(st.tuples(COOKIES, COOKIES)), st.sampled_from([";", "; "]))
+def test_cookies_are_read_as_they_are_written(
+    pairs: list[tuple[str, str]], separator: str
+) -> None:
+    value = separator.join(f"{name}={text}" for name, text in pairs)
+    assert parse_cookies([value]) == dict(reversed(pairs))
+    assert parse_cookies(f"{name}={text}" for name, text in pairs) == dict(reversed(pairs))
+
+
 # ---- responses ----
 
 
@@ -534,6 +580,54 @@ def test_a_query_is_its_parameters_the_last_of_each_name(
 )
 def test_a_date_is_written_as_http_writes_it(moment: tuple[int, ...], date: str) -> None:
     assert http_date(moment) == date
+    assert parse_http_date(date) == calendar.timegm(moment[:6])
+
+
+@given(st.integers(-30_610_224_000, 253_402_300_799))
+def test_a_date_is_read_as_it_is_written(seconds: int) -> None:
+    written = http_date(time.gmtime(seconds))
+    assert parse_http_date(written) == seconds
+    assert calendar.timegm(email.utils.parsedate_tz(written)[:6]) == seconds  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *["", "5", "now", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"],
+        *[DATE + " ", " " + DATE, DATE[:-1], DATE[:-3] + "UTC", DATE[:-4], DATE.lower()],
+        *[DATE.replace("Nov", "nov"), DATE.replace("Nov", "Now"), DATE.replace("Sun", "Son")],
+        *[DATE.replace(",", " "), DATE.replace(":", "."), DATE.replace("06", " 6")],
+        *[DATE.replace("06", "+6"), DATE.replace("06", "00"), DATE.replace("06", "31")],
+        *[DATE.replace("06", "-6"), DATE.replace("08", "-8"), DATE.replace("08", "24")],
+        *[DATE.replace("49", "60"), DATE.replace("37", "61"), DATE.replace("08", "0_")],
+        *[
+            DATE.replace("1994", "-994"),
+            DATE.replace("1994", "1_94"),
+            DATE.replace("08:49", "08049"),
+        ],
+        *[DATE.replace("08:49:37", "1:2:3:45"), DATE.replace("08:49:37", "08:49-37")],
+        *[DATE.replace("06", "\u0660\u0666"), DATE.replace("37", "\uff13\uff17"), "x" * 29],
+        *["Thu, 29 Feb 2023 00:00:00 GMT", "Mon, 29 Feb 1900 00:00:00 GMT"],
+        *["Wed, 31 Apr 2024 00:00:00 GMT", "Mon, 32 Dec 2024 00:00:00 GMT"],
+    ],
+)
+def test_a_date_that_is_none_is_none(text: str) -> None:
+    assert parse_http_date(text) is None
+
+
+def test_a_day_of_the_week_that_is_wrong_is_passed_over_and_a_leap_second_is_one() -> None:
+    assert parse_http_date(DATE.replace("Sun", "Mon")) == parse_http_date(DATE) == 784_111_777
+    leap = parse_http_date("Sat, 31 Dec 2016 23:59:60 GMT")
+    assert leap == parse_http_date("Sun, 01 Jan 2017 00:00:00 GMT")
+    assert parse_http_date("Thu, 29 Feb 2024 00:00:00 GMT") == 1_709_164_800
+    assert parse_http_date("Thu, 31 Dec 2024 00:00:00 GMT") == 1_735_603_200
+
+
+@given(st.text(max_size=30))
+def test_no_text_is_more_than_no_date(text: str) -> None:
+    for date in (text, DATE[: 29 - len(text)] + text, text + DATE[len(text) :]):
+        found = parse_http_date(date)
+        assert found is None or http_date(time.gmtime(found))[5:] == date[5:]
 
 
 def test_a_response_says_its_length_its_date_and_that_it_is_the_last() -> None:
