@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import resource
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ import pytest
 from reactor import Reactor, Server
 from reactor.loop.reactor import EVENT_READ
 from reactor.testing import FakeClock, MemorySelector, Peer
+from tests import certificates, programs
 from tests.recorder import BINARY, PING, TEXT, close_frame, masked
 
 if TYPE_CHECKING:
@@ -67,7 +69,13 @@ def watch():
     global longest
     longest = max([longest, *(client.buffered_amount for client in server.clients)])
 
-server = Echo(("127.0.0.1", 0), max_message=int(sys.argv[1]), handshake_timeout=60)
+options = {}
+if len(sys.argv) > 2:
+    import ssl
+    options["tls"] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    options["tls"].load_cert_chain(sys.argv[2])
+    options["max_pending_handshakes"] = 1000
+server = Echo(("127.0.0.1", 0), max_message=int(sys.argv[1]), handshake_timeout=60, **options)
 server.reactor.call_every(0.002, watch)
 print(server.addresses[0][1], flush=True)
 server.run()
@@ -80,6 +88,7 @@ class Target:
     def __init__(self, port: int) -> None:
         self.address = ("127.0.0.1", port)
         self.sockets: list[socket.socket] = []
+        self.tls: ssl.SSLContext | None = None
 
     def connect(self, receive_buffer: int = 0) -> socket.socket:
         sock = socket.socket()
@@ -93,6 +102,10 @@ class Target:
 
     def open(self, receive_buffer: int = 0) -> socket.socket:
         sock = self.connect(receive_buffer)
+        if self.tls is not None:
+            self.sockets.remove(sock)
+            sock = self.tls.wrap_socket(sock, server_hostname="127.0.0.1")
+            self.sockets.append(sock)
         sock.sendall(REQUEST)
         head = b""
         while not head.endswith(b"\r\n\r\n"):
@@ -106,8 +119,8 @@ class Target:
 
 
 @contextmanager
-def served(max_message: int = MIB) -> Iterator[Target]:
-    command = [sys.executable, "-c", SERVER, str(max_message)]
+def served(max_message: int = MIB, *certificate: str) -> Iterator[Target]:
+    command = [sys.executable, "-c", SERVER, str(max_message), *certificate]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         target = Target(int(process.stdout.readline()))
@@ -235,6 +248,50 @@ def test_slow_silent_and_half_open_clients_do_not_keep_out_another(
     for _ in range(100):
         quiet.echo()
     quiet.check()
+
+
+def client_hello() -> bytes:
+    outward = ssl.MemoryBIO()
+    tls = certificates.client_context().wrap_bio(
+        ssl.MemoryBIO(), outward, server_hostname="127.0.0.1"
+    )
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outward.read()
+
+
+def test_five_hundred_clients_that_stall_in_the_tls_handshake_do_not_slow_down_another(
+    descriptors: None, tmp_path: Path
+) -> None:
+    hello = client_hello()
+    # RSA: what takes longest to sign with, and most servers have.
+    rsa = programs.module("trustme").KeyType.RSA
+    leaf = certificates.authority().issue_cert("127.0.0.1", key_type=rsa)
+    path = tmp_path / "server.pem"
+    leaf.private_key_and_cert_chain_pem.write_to_path(str(path))
+    with served(MIB, str(path)) as target:
+        target.tls = certificates.client_context()
+        quiet = Quiet(target)
+        stalled = [target.connect() for _ in range(500)]
+        for _ in range(50):
+            quiet.echo()  # until all are accepted
+        quiet.times.clear()
+        for half in (stalled[:250], stalled[250:]):
+            for number, sock in enumerate(half):
+                sock.sendall(hello if number % 5 else hello[:1])
+            # To sign for all of them at once would take over 100 ms.
+            for _ in range(50):
+                quiet.echo()
+        quiet.check()
+        quiet.watch(1.0)
+        quiet.check()
+        for number, sock in enumerate(stalled):
+            if number % 5:
+                assert sock.recv(1) == b"\x16", "it has gone on with the handshake"
+            else:
+                sock.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    sock.recv(1)
 
 
 def test_a_hundred_thousand_tiny_frames_in_one_burst_do_not_slow_down_another(
@@ -435,7 +492,7 @@ def one_byte_receives(head: int, size: int) -> float:
     )
     Peer(server, FakeClock())
     [client] = server.clients
-    transport = client._transport
+    transport: Any = client._transport
     real = transport.sock
     slow: Any = OneByteAtATime(real, masked(head, b"x" * size))
     transport._recv, transport.sock = slow.recv, slow

@@ -16,7 +16,8 @@ A step, in this order:
 3. call back for each ready socket;
 4. call the timers that are due, those whose time has come while the sockets were served not
    yet: what a peer has sent is read before a deadline can say that it sent nothing;
-5. call what `call_soon` had collected before the step, and `call_soon_threadsafe` before 3.
+5. call what `call_soon` had collected before the step, a few of the calls of `call_in_turn`,
+   and what `call_soon_threadsafe` had collected before 3.
 
 What a callback schedules runs in the next step.
 """
@@ -55,13 +56,15 @@ if TYPE_CHECKING:
         def stop(self) -> None:
             """Begin to end; `Reactor.detach` this when it has ended."""
 
-        def close(self) -> None:
-            """End at once."""
+        def abort(self) -> None:
+            """End at once; what there is to tell of it is told in the next step."""
 
 
 __all__ = ["EVENT_READ", "EVENT_WRITE", "Pollable", "Reactor"]
 
 _LONGEST_WAIT = 86400.0  # seconds
+# How many of the calls that `call_in_turn` has collected are made in a step: some 10 ms.
+_TURNS = 8
 
 
 class Pollable:
@@ -121,6 +124,7 @@ class Reactor:
         self._timers = TimerQueue()
         self._soon: Calls = deque()
         self._foreign: Calls = deque()
+        self._turns: Calls = deque()
         self._ready: list[tuple[selectors.SelectorKey, int]] = []
         self._stale: set[int] = set()
         self._pollables: set[Pollable] = set()
@@ -160,7 +164,7 @@ class Reactor:
         if stale:
             stale.clear()
         try:
-            soon, newest = len(self._soon), self._timers.newest
+            soon, turns, newest = len(self._soon), len(self._turns), self._timers.newest
             due = self._timers.next_when()
             self._ready = ready = self._selector.select(self._wait(timeout, due))
             foreign = len(self._foreign)
@@ -176,6 +180,8 @@ class Reactor:
                 self._call_due(now, newest)
             if soon:
                 self._call_all(self._soon, soon)
+            if turns:
+                self._call_all(self._turns, min(turns, _TURNS))
             if foreign:
                 self._call_all(self._foreign, foreign)
         finally:
@@ -244,7 +250,9 @@ class Reactor:
         if self._stepping:
             raise RuntimeError("close() is called from inside a step")
         for service in list(self._services):
-            service.close()
+            service.abort()
+        for service in list(self._services):
+            self.drain(service)
         # Nothing of it is skipped the second time: an interrupt may have ended the first.
         self._closed = True
         for pollable in list(self._pollables):
@@ -257,6 +265,17 @@ class Reactor:
         self._timers = TimerQueue()
         self._soon.clear()
         self._foreign.clear()
+        self._turns.clear()
+
+    def drain(self, service: Service) -> None:
+        """Make steps until `service`, which has been aborted, has been told so and has ended.
+
+        An interrupt can have cut off the last of the calls that tell it: then it has not.
+        """
+        while service in self._services and not self._closed:
+            self.step(0)
+            if self.next_timeout() != 0:
+                return
 
     def abandon(self) -> None:
         """In a forked child: close its copies, unregister nothing, go no further in a step."""
@@ -297,6 +316,11 @@ class Reactor:
         """Call `fn(*args)` in the next step, after its sockets and timers."""
         self._check_thread()
         self._soon.append((fn, args))
+
+    def call_in_turn(self, fn: Callable[..., object], *args: object) -> None:
+        """Call `fn(*args)` soon, with at most 7 others in a step: for what takes a while."""
+        self._check_thread()
+        self._turns.append((fn, args))
 
     def call_later(self, delay: float, fn: Callable[..., object], *args: object) -> Timer:
         """Call `fn(*args)` once, `delay` seconds from now.
@@ -377,6 +401,7 @@ class Reactor:
 
     def adopt(self, pollable: Pollable) -> None:
         """Own `pollable` until it is released: `close` and a forked child close its socket."""
+        self._check_thread()
         self._pollables.add(pollable)
 
     def release(self, pollable: Pollable) -> None:
@@ -398,7 +423,7 @@ class Reactor:
     # ---- inside ----
 
     def _wait(self, timeout: float | None, due: float | None) -> float | None:
-        if self._soon or self._foreign:
+        if self._soon or self._foreign or self._turns:
             return 0
         if timeout is None or timeout > _LONGEST_WAIT:
             timeout = None if timeout is None and due is None else _LONGEST_WAIT

@@ -23,7 +23,7 @@ from .reactor import EVENT_READ, EVENT_WRITE, Pollable, Reactor
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol, Union
+    from typing import Any, Protocol, Union
 
     Chunk = Union[bytes, memoryview]
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         def emptied(self) -> None:
             """The queue has become empty; more may be written."""
 
-        def gone(self, error: OSError | None) -> None:
+        def gone(self, error: Exception | None) -> None:
             """The socket is closed; called once, never from inside `write`."""
 
     class Place(Protocol):
@@ -84,15 +84,19 @@ class Transport(Pollable):
         choked: Whether `buffered` has been above the high-water mark and not yet fallen to the
             low one.
         closed: Whether the socket is closed.
+        tls: `None`: what is sent is not encrypted here.
         progress: When the kernel last took bytes of the queue, or the queue began, in seconds
             of the reactor's clock.
     """
+
+    tls: Any = None
 
     __slots__ = (
         "_backlog",
         "_cork",
         "_discarded",
         "_finishing",
+        "_half_close",
         "_input_ended",
         "_interest",
         "_paused",
@@ -125,6 +129,7 @@ class Transport(Pollable):
         self._cork: list[bytes] | None = None
         self._interest = 0
         self._paused = self._finishing = self._input_ended = False
+        self._half_close = True
         self._discarded = 0
         self.received = received
         self.place: Place | None = None
@@ -164,7 +169,7 @@ class Transport(Pollable):
         if data:
             self.received(data)
         else:
-            self._end_of_input()
+            self.end_of_input()
 
     def _read_into(self, place: Place) -> bytes | None:
         """Receive into `place`; return `None`, or `b""` at the end of input."""
@@ -177,7 +182,8 @@ class Transport(Pollable):
             place.filled(count, room)
         return None if count else b""
 
-    def _end_of_input(self) -> None:
+    def end_of_input(self) -> None:
+        """Nothing more will come: end; called by TLS too, whose end can come before the FIN."""
         if self._finishing and self.buffered:
             # The peer has said all it had to say, and still reads.
             self._input_ended = True
@@ -302,7 +308,7 @@ class Transport(Pollable):
             self._backlog = None
             self._watch(self._interest & ~EVENT_WRITE)
             if self._finishing:
-                self._half_close()
+                self._sent_all()
                 return
             self.events.emptied()
         if self.choked and self.buffered <= LOW_WATER:
@@ -311,31 +317,38 @@ class Transport(Pollable):
 
     # ---- the end ----
 
-    def finish(self) -> None:
+    def finish(self, *, half_close: bool = True) -> None:
         """Send what is queued, then FIN; drop input until the peer's FIN; then close.
 
         The caller sets the time after which it is cut short by `abort`.
+
+        Args:
+            half_close: Whether to send FIN; without it, the peer's is waited for.
         """
         if self.closed or self._finishing:
             return
         self.uncork()
         self._finishing = True
+        self._half_close = half_close
         self.place = None
         self.received = self._discard
         if self._paused:
             self.resume()
         if not self.buffered:
-            self._half_close()
+            self._sent_all()
 
-    def abort(self) -> None:
-        """Close now; what is queued is lost. `gone` follows in the next step."""
-        self._lost_soon(None)
+    def abort(self, error: Exception | None = None) -> None:
+        """Close now; what is queued is lost. `gone(error)` follows in the next step."""
+        if not self.closed:
+            self._reactor.release(self)
+            self._reactor.call_soon(self.events.gone, error)
 
-    def _half_close(self) -> None:
-        try:
-            self.sock.shutdown(socket.SHUT_WR)
-        except OSError as error:
-            self._broken(error)
+    def _sent_all(self) -> None:
+        if self._half_close:
+            try:
+                self.sock.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                self._broken(error)
         if self._input_ended:
             self._lost(None)
 
@@ -367,11 +380,6 @@ class Transport(Pollable):
             return self._recv(READ_SIZE)
         except OSError:
             return b""  # all is read, or it was closed by what was received
-
-    def _lost_soon(self, error: OSError | None) -> None:
-        if not self.closed:
-            self._reactor.release(self)
-            self._reactor.call_soon(self.events.gone, error)
 
     def _lost(self, error: OSError | None) -> None:
         if not self.closed:

@@ -91,8 +91,8 @@ class Service:
         if self.at_once:
             self.reactor.detach(self)
 
-    def close(self) -> None:
-        self.calls.append("close")
+    def abort(self) -> None:
+        self.calls.append("abort")
         self.reactor.detach(self)
 
 
@@ -285,6 +285,75 @@ def test_an_interrupt_leaves_the_step_and_nothing_scheduled_is_lost(
     if where != "socket":
         times[where] -= 1
     assert {name: calls.count(name) for name in times} == times
+
+
+def test_what_takes_a_while_is_called_in_turn_eight_in_a_step(reactor: Reactor) -> None:
+    called: list[int] = []
+    for number in range(20):
+        reactor.call_in_turn(called.append, number)
+    assert called == []
+    for expected in (8, 16, 20):
+        assert reactor.next_timeout() == 0
+        reactor.step(0)
+        assert called == list(range(expected))
+    assert reactor.next_timeout() is None
+    reactor.step(0)
+    reactor.call_in_turn(called.append, 20)
+    reactor.step(0)
+    assert called == list(range(21))
+
+
+@pytest.mark.parametrize("count", [1, 5, 8, 9, 30])
+def test_what_calls_in_turn_add_is_for_a_later_step_and_never_more_than_eight(
+    reactor: Reactor, count: int
+) -> None:
+    steps: list[list[tuple[int, int]]] = []
+
+    def call(number: int, again: int) -> None:
+        steps[-1].append((number, again))
+        if again:
+            reactor.call_in_turn(call, number, again - 1)
+
+    for number in range(count):
+        reactor.call_in_turn(call, number, 10)
+    while reactor.next_timeout() == 0:
+        steps.append([])
+        reactor.step(0)
+    assert [call for step in steps for call in step] == [
+        (number, again) for again in range(10, -1, -1) for number in range(count)
+    ]
+    assert max(map(len, steps)) == min(count, 8)
+    assert [] not in steps, "a step for nothing"
+
+
+def test_a_call_in_turn_that_fails_does_not_stop_the_others(
+    reactor: Reactor, caplog: pytest.LogCaptureFixture
+) -> None:
+    called: list[int] = []
+
+    def fail() -> None:
+        raise ZeroDivisionError("not my day")
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    reactor.call_in_turn(fail)
+    reactor.call_in_turn(called.append, 1)
+    reactor.call_in_turn(interrupt)
+    reactor.call_in_turn(called.append, 2)
+    with pytest.raises(KeyboardInterrupt):
+        reactor.step(0)
+    assert "not my day" in caplog.text
+    assert called == [1]
+    reactor.step(0)
+    assert called == [1, 2]
+    reactor.call_in_turn(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        reactor.step(0)
+    assert reactor.next_timeout() is None
+    reactor.call_in_turn(called.append, 3)
+    reactor.step(0)
+    assert called == [1, 2, 3]
 
 
 def test_the_time_stands_still_within_a_step(reactor: Reactor, clock: FakeClock) -> None:
@@ -841,6 +910,7 @@ def test_what_was_scheduled_is_let_go_at_the_end() -> None:
     reactor = Reactor()
     timer = reactor.call_later(1, watched.call)
     reactor.call_soon(watched.call)
+    reactor.call_in_turn(watched.call)
     reactor.call_soon_threadsafe(watched.call)
     reactor.close()
     timer.cancel()
@@ -938,7 +1008,7 @@ class _Echo:
     def emptied(self) -> None:
         """Nothing waits for it."""
 
-    def gone(self, error: OSError | None) -> None:
+    def gone(self, error: Exception | None) -> None:
         """Nothing waits for it."""
 
 
@@ -958,6 +1028,7 @@ def test_an_interrupt_at_any_line_leaves_everything_closable() -> None:
         try:
             echo = _Echo(reactor, mine)
             reactor.call_later(0, nothing)
+            reactor.call_in_turn(nothing)
             reactor.step(0)
             reactor.step(0)
             echo.transport.finish()
@@ -1000,7 +1071,72 @@ def test_close_closes_the_services(reactor: Reactor) -> None:
     one, other = Service(reactor, True), Service(reactor, False)
     reactor.close()
     reactor.close()
-    assert one.calls == other.calls == ["close"]
+    assert one.calls == other.calls == ["abort"]
+
+
+class _Late(Service):
+    """Ends some steps after it was told to, when it has told everybody; or never."""
+
+    def __init__(self, reactor: Reactor, steps: int) -> None:
+        super().__init__(reactor, False)
+        self.steps = steps
+        self.at_end: Callable[[], object] = lambda: None
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+        self._go_on(self.steps)
+
+    def _go_on(self, steps: int) -> None:
+        self.calls.append(f"{steps}")
+        if steps > 0:
+            self.reactor.call_soon(self._go_on, steps - 1)
+        elif self.steps > 0:
+            self.at_end()
+            self.reactor.detach(self)
+
+
+def test_close_has_every_service_tell_of_its_end_before_it_closes_anything(
+    reactor: Reactor,
+) -> None:
+    mine, _ = memory_pair()
+    held: Any = mine
+    reactor.adopt(Pollable(held))
+    services = [_Late(reactor, steps) for steps in (1, 3, 2)]
+    closed_at: list[bool] = []
+    services[1].at_end = lambda: closed_at.append(mine.closed)
+    reactor.close()
+    assert closed_at == [False]
+    assert [service.calls[-1] for service in services] == ["0"] * 3
+    assert [service.calls.count("abort") for service in services] == [1] * 3
+    assert mine.closed
+
+
+def test_close_does_not_wait_for_a_service_that_never_ends(reactor: Reactor) -> None:
+    never = _Late(reactor, 0)
+    reactor.close()
+    assert never.calls == ["abort", "0"]
+    assert reactor.closed
+
+
+def test_drain_makes_steps_until_the_service_has_ended_and_no_further(
+    reactor: Reactor,
+) -> None:
+    service, other = _Late(reactor, 2), _Late(reactor, 9)
+    service.abort()
+    other.abort()
+    reactor.drain(service)
+    assert service.calls[-1] == "0"
+    assert other.calls[-1] == "7"
+    reactor.drain(service)
+    assert other.calls[-1] == "7"
+
+
+def test_drain_ends_with_the_reactor(reactor: Reactor) -> None:
+    service = _Late(reactor, 1 << 30)
+    service.abort()
+    reactor.call_soon(reactor.abandon)
+    reactor.drain(service)
+    assert reactor.closed
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -21,6 +21,8 @@ from .helpers import PATIENCE, run_python, turn_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.usefixtures("nothing_raised")
+
 RESET = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
 PIPE = BrokenPipeError(errno.EPIPE, "Broken pipe")
 
@@ -31,7 +33,7 @@ class End:
     def __init__(self, reactor: Reactor, sock: Any) -> None:
         self.log: list[str] = []
         self.input = b""
-        self.errors: list[OSError | None] = []
+        self.errors: list[Exception | None] = []
         self.inside = False
         self.on_input: Callable[[], object] = lambda: None
         self.on_emptied: Callable[[], object] = lambda: None
@@ -55,7 +57,7 @@ class End:
         self.log.append("emptied")
         self.on_emptied()
 
-    def gone(self, error: OSError | None) -> None:
+    def gone(self, error: Exception | None) -> None:
         assert not self.inside, "told from inside a call of the user's"
         assert self.transport.closed
         assert self.transport.sock.fileno() == -1
@@ -724,6 +726,7 @@ def test_the_end_comes_even_if_the_last_input_is_not_borne(
     reactor.step(0)
     assert end.errors == [PIPE]
     assert "LookupError" in caplog.text
+    caplog.clear()
 
 
 def test_a_cork_over_a_lost_peer_is_dropped(end: End, reactor: Reactor) -> None:
@@ -828,7 +831,7 @@ def test_a_peer_that_is_lost_before_fin_ends_it(
     end.transport.finish()
     end.inside = False
     reactor.step(0)
-    assert [error.errno for error in end.errors if error] == [errno.ENOTCONN]
+    assert [getattr(error, "errno", None) for error in end.errors] == [errno.ENOTCONN]
     assert end.log == ["gone"]
 
 
@@ -868,6 +871,87 @@ def test_a_peer_that_is_lost_while_the_queue_leaves_ends_it_soon(
     for _ in range(2):
         reactor.step(0)
     assert end.errors == [PIPE]
+
+
+def test_finish_without_fin_sends_what_is_queued_and_waits_for_the_peers(
+    reactor: Reactor, end: End, peer: MemorySocket
+) -> None:
+    peer.capacity = 2
+    end.write(b"abc")
+    for _ in range(2):
+        end.transport.finish(half_close=False)
+    assert not end.write(b"too late")
+    assert peer.recv(9) == b"ab"
+    reactor.step(0)
+    assert (peer.recv(9), peer.input_ended) == (b"c", False)
+    peer.send(b"dropped")
+    reactor.step(0)
+    assert (interest(end), end.log) == (1, [])
+    assert reactor.next_timeout() is None
+    peer.shutdown(socket.SHUT_WR)
+    reactor.step(0)
+    assert (end.log, end.errors, peer.input_ended) == (["gone"], [None], True)
+
+
+def test_finish_without_fin_does_not_wait_for_a_peer_that_has_ended(
+    reactor: Reactor, end: End, peer: MemorySocket
+) -> None:
+    peer.capacity = 0
+    end.write(b"abc")
+    end.transport.finish(half_close=False)
+    peer.shutdown(socket.SHUT_WR)
+    reactor.step(0)
+    assert (interest(end), end.log) == (2, [])
+    peer.capacity = 9
+    reactor.step(0)
+    assert (peer.recv(9), end.errors) == (b"abc", [None])
+
+
+@pytest.mark.parametrize("error", [None, RESET])
+def test_abort_says_why_once_to_who_listened_then(
+    reactor: Reactor, end: End, error: OSError | None
+) -> None:
+    end.inside = True
+    end.transport.abort(error)
+    end.inside = False
+    end.transport.abort(PIPE)
+    stranger: Any = None
+    end.transport.events = stranger
+    reactor.step(0)
+    reactor.step(0)
+    assert (end.log, end.errors) == (["gone"], [error])
+
+
+def test_a_layer_above_can_say_that_the_input_has_ended(
+    reactor: Reactor, end: End, peer: MemorySocket
+) -> None:
+    peer.capacity = 0
+    end.write(b"lost")
+    peer.send(b"never read")
+    for _ in range(2):
+        end.transport.end_of_input()
+        assert (end.log, end.errors) == (["gone"], [None])
+    reactor.step(0)
+    assert end.log == ["gone"]
+
+
+@pytest.mark.parametrize("half_close", [True, False])
+def test_who_finishes_sends_what_is_queued_though_a_layer_above_has_no_more_input(
+    reactor: Reactor, end: End, peer: MemorySocket, half_close: bool
+) -> None:
+    peer.capacity = 0
+    end.write(b"abc")
+    end.transport.finish(half_close=half_close)
+    end.transport.end_of_input()
+    assert (interest(end), end.log) == (2, [])
+    peer.capacity = 9
+    reactor.step(0)
+    assert (peer.recv(9), peer.input_ended) == (b"abc", True)
+    assert (end.log, end.errors) == (["gone"], [None])
+
+
+def test_a_transport_by_itself_has_no_tls(end: End) -> None:
+    assert end.transport.tls is None
 
 
 # ---- the end, on real sockets ----
