@@ -26,17 +26,20 @@ from .protocol.session import Session, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol
+    from typing import Any, Protocol, Union
 
     from .handlers import Handlers
     from .loop.reactor import Reactor
+    from .loop.tls import Tls
     from .loop.transport import Transport
     from .protocol.frames import BytesLike
     from .protocol.handshake import Request
     from .settings import Settings
 
+    Stream = Union[Transport, Tls]
+
     class Host(Protocol):
-        """What a `Connection` needs: the server."""
+        """What a `Connection` needs: the server, or the client."""
 
         reactor: Reactor
         settings: Settings
@@ -50,20 +53,23 @@ _OPEN: State = State.OPEN
 
 
 class Connection(Told):
-    """One WebSocket connection of a `Server`, which makes it.
+    """One WebSocket connection of a `Server`, which makes it; a `Client` has one inside.
 
     Its methods belong to the reactor's thread. Override `onopen`, `onmessage` and their kin
     (see `Told`) in a subclass, or leave them to the server's.
 
     Attributes:
         server: The server that accepted it.
-        request: The client's opening request.
+        request: The opening request.
         subprotocol: What was agreed on, or `None`.
         close_code: The code of the end, once there is one: what `onclose` is told.
         close_reason: The reason of the end.
         was_clean: Whether both sides have sent their Close (WHATWG `wasClean`).
         data: For the user.
+        is_client: Whether this side is the client: of the class, not of each connection.
     """
+
+    is_client = False
 
     __slots__ = (
         "__weakref__",
@@ -88,7 +94,7 @@ class Connection(Told):
     def __init__(
         self,
         server: Host,
-        transport: Transport,
+        transport: Stream,
         request: Request,
         handlers: Handlers,
         subprotocol: str | None,
@@ -106,7 +112,7 @@ class Connection(Told):
         self._transport = transport
         self._session = Session(
             self,
-            client=False,
+            client=self.is_client,
             max_message=settings.max_message,
             max_fragments=settings.max_fragments,
         )
@@ -126,6 +132,15 @@ class Connection(Told):
     def address(self) -> Any:
         """The peer's: host and port (for IPv6 two numbers more), or `""` for a unix socket."""
         return self.request.address
+
+    @property
+    def tls(self) -> Any:
+        """The `ssl.SSLObject`, or `None` without TLS.
+
+        Its `version()`, `cipher()`, `getpeercert()` and `selected_alpn_protocol()` tell about
+        the connection.
+        """
+        return self._transport.tls
 
     @property
     def ready_state(self) -> State:
@@ -213,11 +228,7 @@ class Connection(Told):
 
     def abort(self) -> None:
         """Drop the connection at once; what is queued is lost, and `onclose` is told 1006."""
-        if self._session.state is not State.CONNECTING:
-            self._stop = True
-            self._deadlines.cancel()
-            self._session.eof()
-            self._transport.abort()
+        self._abort(None)
 
     def pause(self) -> None:
         """Stop reading and delivering; the peer is held up when the buffers are full.
@@ -244,8 +255,8 @@ class Connection(Told):
         """Open the connection; called once.
 
         Args:
-            response: The 101, to be sent first.
-            rest: What the client has sent behind its request, without waiting.
+            response: The 101, to be sent first; a client has none.
+            rest: What has come behind the peer's part of the handshake.
         """
         transport = self._transport
         transport.events = self
@@ -255,8 +266,9 @@ class Connection(Told):
         # Corked, so that what onopen sends leaves with the response.
         transport.cork()
         try:
-            transport.write(response)
-            self.guard(self.onopen)
+            if response:
+                transport.write(response)
+            self._guard(self.onopen)
         finally:
             transport.uncork()
         if rest and not transport.closed:
@@ -274,7 +286,7 @@ class Connection(Told):
         finally:
             transport.uncork()
         if more or transport.choked:
-            self._hold()
+            self._hold(more)
 
     def _keep(self, data: bytes) -> None:
         self._session.keep(data)
@@ -293,7 +305,7 @@ class Connection(Told):
         finally:
             transport.uncork()
         if transport.choked:
-            self._hold()
+            self._hold(False)
 
     def drained(self) -> None:
         """The queue is short again; called by the transport."""
@@ -301,7 +313,7 @@ class Connection(Told):
         self.emptied()
         self._unstop()
         if self._session.state is State.OPEN:
-            self.guard(self.ondrain)
+            self._guard(self.ondrain)
 
     def emptied(self) -> None:
         """The queue is empty, or short: the pong that waits leaves; called by the transport."""
@@ -309,7 +321,7 @@ class Connection(Told):
         if pong is not None and self._session.state is State.OPEN:
             self._session.pong(pong)
 
-    def gone(self, error: OSError | None) -> None:
+    def gone(self, error: Exception | None) -> None:
         """The socket is closed: the one way to `onclose`; called by the transport, once."""
         # What had come whole before the end is delivered, as in steps before, unless the user
         # has paused.
@@ -324,15 +336,19 @@ class Connection(Told):
             else:
                 self._end(error)
 
-    def _end(self, error: OSError | None) -> None:
+    def _end(self, error: Exception | None) -> None:
         self._deadlines.cancel()
         self._session.eof()
         self.server.connection_ended(self)
+        told = self.close_code is not None  # why it ended: a RST that follows is no news
         if self.close_code is None:
             self.close_code = 1006
-        if error is not None and not self.was_clean:
-            self.tell(self.onerror, error)
-        self.tell(self.onclose, self.close_code, self.close_reason)
+        # An interrupt out of one must not spare the user the other.
+        try:
+            if error is not None and not told:
+                self._tell(self.onerror, error)
+        finally:
+            self._tell(self.onclose, self.close_code, self.close_reason)
 
     # ---- from the session ----
 
@@ -345,13 +361,13 @@ class Connection(Told):
         try:
             self.onmessage(message)
         except Exception as error:
-            self.log(self.onmessage, error)
-            self.handler_failed(error)
-        return self._stop or self._transport.choked
+            self._log(self.onmessage, error)
+            self._handler_failed(error)
+        return self._stop or (self._transport.choked and not self.is_client)
 
     def ping_received(self, payload: bytes) -> bool:
         """Answer a ping; called by the session."""
-        self.guard(self.onping, payload)
+        self._guard(self.onping, payload)
         if self._session.state is State.OPEN:
             # A peer that pings and does not read must not fill the queue: "If an endpoint
             # receives a Ping frame and has not yet sent Pong frame(s) in response to previous
@@ -368,7 +384,7 @@ class Connection(Told):
     def pong_received(self, payload: bytes) -> bool:
         """Note an answer; called by the session."""
         self._deadlines.pong_received(payload)
-        self.guard(self.onpong, payload)
+        self._guard(self.onpong, payload)
         return self._stop
 
     def close_received(self, code: int, reason: str) -> None:
@@ -380,7 +396,7 @@ class Connection(Told):
     def violated(self, error: ProtocolError) -> None:
         """End, since the peer broke a rule; called by the session."""
         self.close_code, self.close_reason = error.code, error.reason
-        self.tell(self.onerror, error)
+        self._tell(self.onerror, error)
         self._finish()
 
     def large_frame(self, begun: bool) -> None:
@@ -389,17 +405,24 @@ class Connection(Told):
 
     # ---- flow ----
 
-    def _hold(self) -> None:
+    def _hold(self, more: bool) -> bool:
         """Do not read while there is more in hand, or the peer does not read the answers.
 
         What is in hand is parsed in the next step, behind the other connections; when the peer
-        takes the answers, `drained` follows.
+        takes the answers, `drained` follows. A client reads on: if each side waited for the
+        other to read, both would wait for ever.
+
+        Returns:
+            Whether reading has stopped.
         """
         if self._paused or self._session.state is State.CLOSED:
-            return
-        self._transport.pause()
-        if not self._transport.choked:
-            self._go_on_soon()
+            return True
+        choked = self._transport.choked and not self.is_client
+        if choked or more:
+            self._transport.pause()
+            if not choked:
+                self._go_on_soon()
+        return choked or more
 
     def _go_on_soon(self) -> None:
         if not self._going_on:
@@ -409,16 +432,14 @@ class Connection(Told):
     def _go_on(self) -> None:
         self._going_on = False
         transport = self._transport
-        if self._paused or transport.closed or transport.choked:
+        if self._paused or transport.closed or (transport.choked and not self.is_client):
             return
         transport.cork()
         try:
             more = self._session.feed(b"")
         finally:
             transport.uncork()
-        if more or transport.choked:
-            self._hold()
-        elif not self._paused:
+        if not self._hold(more):
             transport.resume()
 
     def _unstop(self) -> None:
@@ -461,7 +482,9 @@ class Connection(Told):
         """All is said: send what is queued, then FIN, and wait for the peer's."""
         self._stop = True
         transport = self._transport
-        transport.finish()
+        # "the underlying TCP connection, in most normal cases, SHOULD be closed first by the
+        # server" (RFC 6455 §7.1.1): the side that closes first is the one that must wait.
+        transport.finish(half_close=not self.is_client)
         delay = self._settings.close_timeout if transport.buffered else LINGER
         self._deadlines.end_within(delay, transport.abort)
 
@@ -472,17 +495,23 @@ class Connection(Told):
             self.close_code, self.close_reason = 1011, reason
             self._session.close(1011, reason)
             self._session.eof()
-        self.tell(self.onerror, error)
+        self._tell(self.onerror, error)
         if is_open:
             self._finish()
 
     def _drop(self, error: Exception) -> None:
         """Drop the connection, since nothing more can be said to the peer."""
         self.close_reason = str(error)
-        self.abort()
-        self.tell(self.onerror, error)
+        self._abort(error)  # told in the next step: we may be inside the user's `send`
 
-    def handler_failed(self, error: Exception) -> None:
+    def _abort(self, error: Exception | None) -> None:
+        if self._session.state is not State.CONNECTING:
+            self._stop = True
+            self._deadlines.cancel()
+            self._session.eof()
+            self._transport.abort(error)
+
+    def _handler_failed(self, error: Exception) -> None:
         """One connection's handler raised: that connection fails, the others live."""
         self._fail("internal error", error)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .loop.reactor import Reactor
     from .loop.timers import Timer
+    from .loop.tls import Tls
     from .loop.transport import Transport
     from .settings import Settings
 
@@ -70,7 +71,11 @@ class Deadlines:
     )
 
     def __init__(
-        self, reactor: Reactor, transport: Transport, settings: Settings, overdue: Overdue
+        self,
+        reactor: Reactor,
+        transport: Transport | Tls,
+        settings: Settings,
+        overdue: Overdue,
     ) -> None:
         self._reactor = reactor
         self._transport = transport

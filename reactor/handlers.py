@@ -139,25 +139,25 @@ class Told:
 
     # ---- calling them ----
 
-    def handler_failed(self, error: Exception) -> None:
+    def _handler_failed(self, error: Exception) -> None:
         """A handler raised, which was logged: what follows is for the subclass to say."""
 
-    def guard(self, handler: Any, *args: Any) -> None:
+    def _guard(self, handler: Any, *args: Any) -> None:
         """Call a handler; what it raises is logged, and fails the connection."""
         try:
             handler(*args)
         except Exception as error:
-            self.log(handler, error)
-            self.handler_failed(error)
+            self._log(handler, error)
+            self._handler_failed(error)
 
-    def tell(self, handler: Any, *args: Any) -> None:
+    def _tell(self, handler: Any, *args: Any) -> None:
         """Call a handler of the end; what it raises is logged, and changes nothing."""
         try:
             handler(*args)
         except Exception as error:
-            self.log(handler, error)
+            self._log(handler, error)
 
-    def log(self, handler: Any, error: Exception) -> None:
+    def _log(self, handler: Any, error: Exception) -> None:
         """Log what a handler has raised."""
         name = getattr(handler, "__name__", handler)
         logger().error("%s of %r raised", name, self, exc_info=error)

@@ -25,6 +25,9 @@ from reactor import (
     Server,
     State,
 )
+from reactor.loop.transport import LINGER, Transport
+from reactor.protocol.frames import pack_message
+from reactor.protocol.handshake import Request
 from reactor.testing import FakeClock, MemorySelector, MemorySocket, Peer, memory_pair
 from tests.programs import module
 from tests.recorder import (
@@ -103,6 +106,7 @@ def test_it_shows_what_the_handshake_has_led_to() -> None:
         assert client.handlers is peer.server
         assert client.reactor is peer.server.reactor
         assert client.ready_state is State.OPEN
+        assert client.tls is None
         assert client.data is None
         assert client.buffered_amount == 0
         assert client.rtt is None
@@ -311,7 +315,7 @@ def test_by_default_who_reads_too_slowly_is_dropped_and_told_so() -> None:
     with meet() as peer:
         peer.stop_reading()
         assert too_much(peer.client)[-1] is False
-        assert peer.ends == [], "not from inside send()"
+        assert peer.server.names() == ["onopen"], "nothing from inside send()"
         peer.settle()
         [error] = peer.server.errors()
         assert isinstance(error, QueueFull)
@@ -662,6 +666,26 @@ def test_a_reset_is_told_to_onerror_and_as_1006() -> None:
         assert [type(error) for error in peer.server.errors()] == [ConnectionResetError]
         assert peer.ends == [(1006, "")]
         assert peer.server.names() == ["onopen", "onerror", "onclose"]
+
+
+def test_a_reset_behind_a_violation_is_no_second_error() -> None:
+    with meet() as peer:
+        peer.stop_reading()
+        peer.client.send(bytes(100 * KIB))  # so that the end has to wait
+        peer.deliver(masked(0xC1))
+        peer.sock.reset()
+        peer.settle()
+        assert [type(error) for error in peer.server.errors()] == [ProtocolError]
+        assert [code for code, _ in peer.ends] == [1002]
+
+
+def test_an_interrupt_out_of_the_last_onerror_does_not_spare_onclose() -> None:
+    with meet({"onerror": raiser(KeyboardInterrupt())}) as peer:
+        peer.sock.reset()
+        with pytest.raises(KeyboardInterrupt):
+            peer.settle()
+        assert peer.server.names() == ["onopen", "onerror", "onclose"]
+        assert not peer.server.clients
 
 
 def test_a_reset_behind_a_clean_end_is_no_error() -> None:
@@ -1451,3 +1475,121 @@ def test_what_a_paused_connection_has_not_read_is_not_delivered_at_its_end() -> 
         peer.settle()
         assert peer.server.messages() == []
         assert peer.ends == [(1006, "")]
+
+
+# ---- on the client's side ----
+
+
+class Calling(Connection):
+    """The connection that a client has inside."""
+
+    __slots__ = ()
+    is_client = True
+
+
+def call(server: Recorder, rest: bytes = b"") -> tuple[Connection, MemorySocket]:
+    """Return a client's connection, told of as `server` is, and the other end by hand."""
+    theirs, ours = memory_pair()
+    sock: Any = ours
+    events: Any = None
+    transport = Transport(server.reactor, sock, events, len)
+    request = Request(UPGRADE[:-4], ("memory", 1))
+    client = Calling(server, transport, request, server, None)
+    server.clients.add(client)
+    client.begin(b"", rest)
+    return client, theirs
+
+
+def plain_frame(text: str) -> bytes:
+    return pack_message(text, masked=False)
+
+
+def test_a_client_sends_no_response_masks_and_takes_what_came_behind_the_handshake() -> None:
+    server = recorder(do={"onopen": lambda client: client.send("hi")})
+    _, theirs = call(server, plain_frame("one"))
+    settle(server)
+    assert server.names() == ["onopen", "onmessage"]
+    assert theirs.inbox[:2] == b"\x81\x82"
+    assert len(theirs.inbox) == 8
+    server.reactor.close()
+
+
+@pytest.mark.parametrize("pieces", [1, 50])
+def test_a_client_reads_on_while_its_server_does_not(pieces: int) -> None:
+    server = recorder(do={"onmessage": lambda client, message: client.send(bytes(20 * KIB))})
+    client, theirs = call(server)
+    theirs.capacity = 0
+    data = b"".join(plain_frame(str(number)) for number in range(50))
+    size = len(data) // pieces + 1
+    for start in range(0, len(data), size):
+        theirs.send(data[start : start + size])
+        settle(server)
+    assert server.messages() == [str(number) for number in range(50)]
+    assert client.buffered_amount > 1000 * KIB - 64 * KIB
+    assert client.ready_state is State.OPEN
+    server.reactor.close()
+
+
+def test_a_client_receives_a_large_message_while_its_server_does_not_read() -> None:
+    server = recorder()
+    client, theirs = call(server)
+    theirs.capacity = 0
+    while client.send(bytes(20 * KIB)):
+        pass
+    big = bytes(500 * KIB)
+    theirs.send(pack_message(big, masked=False))
+    settle(server, 100)
+    assert server.messages() == [big]
+    server.reactor.close()
+
+
+def test_a_client_that_does_not_read_holds_what_it_has_in_hand() -> None:
+    server = recorder(do={"onmessage": lambda client, message: client.pause()})
+    client, theirs = call(server)
+    theirs.capacity = 0
+    while client.send(bytes(20 * KIB)):
+        pass
+    theirs.send(plain_frame("one") + plain_frame("two") + plain_frame("three"))
+    settle(server)
+    assert server.messages() == ["one"]
+    client.resume()
+    settle(server)
+    assert server.messages() == ["one", "two"]
+    client.resume()
+    settle(server)
+    assert server.messages() == ["one", "two", "three"]
+    server.reactor.close()
+
+
+def test_a_client_leaves_the_end_of_tcp_to_its_server_and_waits_for_it_not_for_ever() -> None:
+    server = recorder()
+    clock: Any = server.reactor._clock
+    client, theirs = call(server)
+    client.close()
+    theirs.send(b"\x88\x02\x03\xe8")
+    settle(server)
+    assert not theirs.input_ended
+    assert server.ends() == []
+    theirs.close()
+    settle(server)
+    assert server.ends() == [(1000, "")]
+    client, theirs = call(server)
+    theirs.send(b"\x88\x02\x03\xe8")
+    settle(server)
+    assert not theirs.input_ended
+    clock.advance(LINGER)
+    settle(server)
+    assert server.ends() == [(1000, "")] * 2
+    assert bool(theirs.input_ended)
+    assert client.was_clean
+    server.reactor.close()
+
+
+def test_a_server_is_held_up_by_a_client_that_does_not_read() -> None:
+    with meet(do={"onmessage": lambda client, message: client.send(bytes(20 * KIB))}) as peer:
+        peer.stop_reading()
+        for number in range(50):
+            peer.send(str(number))
+        assert len(peer.server.messages()) < 10
+        peer.go_on_reading()
+        assert len(peer.server.messages()) == 50

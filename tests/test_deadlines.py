@@ -10,7 +10,9 @@ from reactor import Reactor
 from reactor.deadlines import Deadlines
 from reactor.settings import Settings
 from reactor.testing import FakeClock, MemorySelector
+from tests import certificates
 from tests.recorder import BINARY, PONG, TEXT, Visitor, close_frame, masked, meet
+from tests.test_opening import Secure, Wire, opening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -402,3 +404,59 @@ def test_the_end_of_a_silent_peer_is_its_own(caplog: pytest.LogCaptureFixture) -
         other.deliver(close_frame(1000))
         assert quiet.server.clients == set()
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+# ---- the same inside TLS ----
+
+
+@pytest.fixture
+def secure() -> Iterator[Secure]:
+    wire = Wire(tls=certificates.server_context(), write_timeout=5)
+    peer = Secure(wire).shake()
+    peer.send(opening())
+    peer.plain = b""
+    yield peer
+    wire.close()
+
+
+def test_a_client_in_tls_that_answers_pings_lives(secure: Secure) -> None:
+    for _ in range(10):
+        secure.wire.advance(20)
+        [ping] = [secure.read()]
+        assert ping[:2] == b"\x89\x08"
+        secure.plain = b""
+        secure.send(masked(PONG, ping[2:]))
+    assert secure.wire.server.events == ["open"]
+    [client] = secure.wire.server.clients
+    assert client.rtt == 0
+
+
+def test_a_silent_client_in_tls_is_failed_with_1011_inside_tls(secure: Secure) -> None:
+    secure.wire.advance(40)
+    answer = secure.read()
+    assert answer[10:] == b"\x88\x0e\x03\xf3ping timeout<end>"
+    secure.wire.sock.close()
+    secure.wire.settle()
+    assert secure.wire.server.events == ["open", "TimeoutError", 1011]
+
+
+def test_a_client_in_tls_that_does_not_read_is_dropped(secure: Secure) -> None:
+    [client] = secure.wire.server.clients
+    secure.wire.sock.capacity = len(secure.wire.sock.inbox)
+    client.send(bytes(100 * KIB))
+    assert client.buffered_amount > 100 * KIB
+    secure.wire.advance(4.9)
+    assert not secure.wire.dropped()
+    secure.wire.advance(0.1)
+    assert secure.wire.dropped()
+    assert secure.wire.server.events == ["open", "TimeoutError", 1006]
+
+
+def test_a_client_in_tls_that_does_not_answer_our_close_is_dropped(secure: Secure) -> None:
+    [client] = secure.wire.server.clients
+    client.close()
+    secure.wire.advance(9.9)
+    assert not secure.wire.dropped()
+    secure.wire.advance(0.1)
+    assert secure.wire.dropped()
+    assert secure.wire.server.events == ["open", "TimeoutError", 1006]

@@ -80,8 +80,8 @@ class Recorded(Told):
         super().__init__(handlers)
         self.failures: list[Exception] = []
 
-    def handler_failed(self, error: Exception) -> None:
-        super().handler_failed(error)
+    def _handler_failed(self, error: Exception) -> None:
+        super()._handler_failed(error)
         self.failures.append(error)
 
 
@@ -101,7 +101,7 @@ def test_a_handler_that_raises_is_logged_and_fails_the_connection(
     def onpong(payload: bytes) -> None:
         raise error
 
-    told.guard(onpong, b"")
+    told._guard(onpong, b"")
     assert told.failures == [error]
     assert [record.exc_info and record.exc_info[1] for record in caplog.records] == [error]
     assert caplog.messages[0].startswith("onpong of ")
@@ -111,8 +111,8 @@ def test_a_handler_of_the_end_that_raises_is_logged_and_changes_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     told = Recorded(Handlers())
-    told.tell([].remove, 1)
-    told.tell(Handlers().onopen, told)
+    told._tell([].remove, 1)
+    told._tell(Handlers().onopen, told)
     assert told.failures == []
     assert caplog.messages[0].startswith("remove of ")
 
@@ -120,5 +120,5 @@ def test_a_handler_of_the_end_that_raises_is_logged_and_changes_nothing(
 def test_guarding_a_handler_that_does_not_raise_is_calling_it() -> None:
     told = Recorded(Handlers())
     seen: list[int] = []
-    told.guard(seen.append, 1)
+    told._guard(seen.append, 1)
     assert (told.failures, seen) == ([], [1])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pathlib
 import re
 import selectors
+import subprocess
+import sys
 import types
 
 import pytest
@@ -13,15 +15,23 @@ import reactor
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NUMBERS = {"EVENT_READ", "EVENT_WRITE"}
+# Where those are that come when they are asked for.
+LATE = {
+    "Backoff": "reactor.backoff",
+    "BasicAuth": "reactor.auth",
+    "Client": "reactor.client",
+    "DigestAuth": "reactor.auth",
+    "TrustedProxies": "reactor.protocol.forwarded",
+}
 
 
 def test_the_public_names_are_exactly_those_of_all() -> None:
-    names = {
+    names = set(LATE) | {
         name
         for name, value in vars(reactor).items()
         if not name.startswith("_")
         and not isinstance(value, types.ModuleType)
-        and name != "annotations"  # of `from __future__`
+        and name not in ("annotations", "TYPE_CHECKING")
     }
     assert names == set(reactor.__all__)
     assert len(reactor.__all__) == len(names)
@@ -40,11 +50,40 @@ def test_a_star_import_brings_in_the_public_names() -> None:
         *["Server", "Connection", "Handlers", "Reactor", "Request", "Response", "Headers"],
         *["Frame", "Opcode", "CloseCode", "State", "inherited_sockets", *NUMBERS],
         *["WebSocketError", "HandshakeError", "ProtocolError", "InvalidPayload"],
-        *["MessageTooBig", "QueueFull", "InvalidState"],
+        *["MessageTooBig", "QueueFull", "InvalidState", "ProxyError", *LATE],
     ],
 )
 def test_what_users_import_is_public(name: str) -> None:
     assert name in reactor.__all__
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_what_many_do_without_is_the_same_whenever_it_is_asked_for(name: str) -> None:
+    found = getattr(reactor, name)
+    assert found is getattr(sys.modules[LATE[name]], name)
+    assert found is getattr(reactor, name)
+    assert found.__name__ == name
+
+
+def test_to_import_the_package_imports_nothing_of_what_is_asked_for_later() -> None:
+    script = (
+        "import sys, reactor\n"
+        f"print(*sorted(set({sorted(LATE.values())!r}) & set(sys.modules)))\n"
+        f"from reactor import {', '.join(LATE)}\n"
+        "print(Client.__name__, hasattr(reactor, 'Client'))\n"
+    )
+    command = [sys.executable, "-W", "error", "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["", "Client True"]
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    assert not hasattr(reactor, "client_")
+    with pytest.raises(AttributeError, match=r"module 'reactor' has no attribute 'Clients'"):
+        reactor.Clients  # noqa: B018
+    with pytest.raises(ImportError, match="Clients"):
+        exec("from reactor import Clients")
 
 
 def test_the_events_are_those_of_selectors() -> None:

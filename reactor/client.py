@@ -1,0 +1,502 @@
+"""Connect by URI, and again when the connection is lost.
+
+```text
+            _set_out          succeeded                  lost
+CONNECTING ----------> attempt ----------> OPEN ... CLOSED --> waiting, if `reconnect` says so
+     ^                    | failed                                |
+     |                    v                                       |
+     +------------------- waiting <-------------------------------+
+```
+
+Every attempt ends with one `onclose`, whether it came to `onopen` or not, and then with one
+`onreconnecting`, if there is to be another. All of it happens in the reactor's steps: nothing
+is called while the client is being made.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .attempt import Attempt
+from .backoff import retry_after
+from .errors import InvalidState, QueueFull
+from .handlers import Handlers, Told
+from .link import Link
+from .logs import printable
+from .loop.reactor import Reactor
+from .loop.resolver import Resolver
+from .loop.transport import HIGH_WATER
+from .protocol.frames import pack_message
+from .protocol.session import State, check_close
+from .settings import Settings
+from .wish import Wish
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from ssl import SSLContext
+    from typing import Any
+
+    from .attempt import Stream
+    from .backoff import Backoff
+    from .connection import Connection
+    from .loop.resolver import Resolve
+    from .loop.timers import Timer
+    from .protocol.frames import BytesLike
+    from .protocol.handshake import Request
+    from .protocol.http import Fields
+    from .protocol.response import Reply
+    from .protocol.uri import URI
+
+
+class _ClientHandlers(Handlers):
+    """The handlers of a client that are given as functions."""
+
+    def __init__(self, owner: str, functions: dict[str, Any]) -> None:
+        super().__init__()
+        for name, function in functions.items():
+            # It is the server who is asked.
+            if not name.startswith("on") or name == "onrequest" or not hasattr(self, name):
+                raise TypeError(f"{owner}() has no option {name!r}")
+            if not callable(function):
+                raise TypeError(f"{name}={function!r} cannot be called")
+            setattr(self, name, function)
+
+    def onreconnecting(self, client: Client, delay: float, attempt: int) -> object:
+        """Another attempt is to be made."""
+
+
+class Client(Told):
+    """A WebSocket client in a reactor.
+
+    ```python
+    class Ticker(Client):
+        def onopen(self):
+            self.send("subscribe")
+
+        def onmessage(self, message):
+            print(message)
+
+    Ticker("wss://example.com/feed", reconnect=Backoff()).run()
+    ```
+
+    Handlers are methods of a subclass; or functions, which are given the client first, as in
+    `Client(uri, onmessage=lambda client, message: print(message))`. A failed attempt is told
+    as `onerror(error)` and `onclose(1006, reason)`.
+
+    Args:
+        uri: As in `"wss://user:password@example.com/chat?room=1"`, with `ws`, `wss` or
+            `ws+unix:///run/server.sock:/chat`.
+        reactor: The reactor to live in, with others; by default one of its own.
+        subprotocols: Those that are offered, the dearest first.
+        origin: The value of the `Origin` field; browsers send one, others need not.
+        headers: Further fields of the request, as `Authorization` or `Cookie`.
+        auth: User and password, for a server that asks for Basic or Digest authentication; by
+            default those of the URI.
+        tls: The `ssl.SSLContext`; by default one that verifies certificate and name by the
+            system's authorities.
+        proxy: The proxy's URI, `http`, `https` or `socks5`; by default what `http_proxy`,
+            `https_proxy`, `all_proxy` and `no_proxy` of the environment say; `False` for none.
+        proxy_tls: The `ssl.SSLContext` for a proxy whose URI begins with `https:`.
+        resolver: Called with host, port and a function, which it is to call in the reactor's
+            thread with a list of addresses, as in `[("192.0.2.1", 80)]`, or an exception; by
+            default the system is asked, in a thread.
+        reconnect: When to connect again; by default never.
+        hold: For how many bytes messages are kept that are sent while there is no connection;
+            they leave after `onopen`. By default `send` refuses them.
+        **options: The limits and deadlines of `Settings`, and functions for handlers.
+            `handshake_timeout` covers an attempt from the look-up of the name on.
+
+    Attributes:
+        reactor: The reactor that it lives in.
+        uri: Where it connects to.
+        response: The server's 101 of the latest connection, with `status`, `headers`, and
+            `uri`, where all redirects have led; or `None`.
+        close_code: The code of the latest end, what `onclose` is told; `None` before it.
+        close_reason: The reason of that end.
+        was_clean: Whether, at that end, both sides had sent their Close (WHATWG `wasClean`).
+        data: For the user.
+
+    Raises:
+        InvalidState: The reactor is closed.
+        TypeError: An option is unknown, or is of another type.
+        ValueError: The URI is not one, or an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        reactor: Reactor | None = None,
+        subprotocols: Sequence[str] = (),
+        origin: str | None = None,
+        headers: Fields = (),
+        auth: tuple[str, str] | None = None,
+        tls: SSLContext | None = None,
+        proxy: str | bool = True,
+        proxy_tls: SSLContext | None = None,
+        resolver: Resolve | None = None,
+        reconnect: Backoff | None = None,
+        hold: int = 0,
+        **options: Any,
+    ) -> None:
+        names = set(Settings.__slots__)
+        self.settings = Settings(**{n: v for n, v in options.items() if n in names})
+        functions = {n: v for n, v in options.items() if n not in names}
+        super().__init__(_ClientHandlers(type(self).__name__, functions))
+        if hold < 0:
+            raise ValueError(f"hold={hold!r}, below zero")
+        wish = Wish(
+            uri,
+            subprotocols=subprotocols,
+            origin=origin,
+            headers=headers,
+            auth=auth,
+            tls=tls,
+            proxy=proxy,
+            proxy_tls=proxy_tls,
+            resolver=resolver,
+        )
+        self.response: Reply | None = None
+        self.close_code: int | None = None
+        self.close_reason = ""
+        self.was_clean = False
+        self.data: Any = None
+        self._wish = wish
+        self._backoff = reconnect
+        self._tries = 0
+        self._opened = 0.0
+        self._hold = hold
+        self._held: deque[bytes] = deque()
+        self._held_size = 0
+        # Whether there is no connection; whether there will be none any more; whether that has
+        # been told; whether an `onclose` is owed for the attempt that was begun, or is to be.
+        self._away, self._leaving, self._ended, self._owed = True, False, False, True
+        self._attempt: Attempt | None = None
+        self._link: Link | None = None
+        self._own_reactor = reactor is None
+        self.reactor = Reactor() if reactor is None else reactor
+        if self.reactor.closed:
+            raise InvalidState("the reactor is closed, or was left behind by a fork")
+        if wish.resolver is None:
+            wish.resolver = Resolver(self.reactor)
+        self._timer: Timer = self.reactor.call_later(0, self._set_out)
+        self.reactor.attach(self)  # last: what is above may raise
+
+    # ---- what the user calls ----
+
+    def run(self) -> None:
+        """Run the reactor until this and whatever else lives in it has ended.
+
+        SIGINT and SIGTERM end it gracefully: see `stop`.
+        """
+        try:
+            if not self._ended:
+                self.reactor.run()
+        finally:
+            self.abort()
+            if not (self.reactor.stepping or self.reactor.closed):
+                self.reactor.drain(self)  # what there is to tell of its end
+            if self._own_reactor:
+                self.reactor.close()
+
+    @property
+    def uri(self) -> URI:
+        """Where it connects to; its text shows no password."""
+        return self._wish.uri
+
+    @property
+    def ready_state(self) -> State:
+        """Where it is in its life; `CONNECTING` also while it waits for another attempt."""
+        if self._link is not None and not self._away:
+            return self._link.ready_state
+        if self._ended:
+            return State.CLOSED
+        return State.CLOSING if self._leaving else State.CONNECTING
+
+    @property
+    def address(self) -> Any:
+        """The server's, or the proxy's, host and port; `None` before the first connection."""
+        return None if self._link is None else self._link.address
+
+    @property
+    def request(self) -> Request | None:
+        """The request of the latest connection, or `None`."""
+        return None if self._link is None else self._link.request
+
+    @property
+    def subprotocol(self) -> str | None:
+        """What was agreed on, or `None`."""
+        return None if self._link is None else self._link.subprotocol
+
+    @property
+    def tls(self) -> Any:
+        """The `ssl.SSLObject`, or `None` without TLS; see `Connection.tls`."""
+        reply = self.response
+        if self._link is None or reply is None or reply.uri is None or not reply.uri.secure:
+            return None  # or that of a proxy, which is not the server's
+        return self._link.tls
+
+    @property
+    def buffered_amount(self) -> int:
+        """Bytes that the kernel has not taken yet, those of messages on hold included."""
+        return self._held_size + (0 if self._link is None else self._link.buffered_amount)
+
+    @property
+    def rtt(self) -> float | None:
+        """How long the last ping of keepalive took to be answered, in seconds, or `None`."""
+        return None if self._link is None else self._link.rtt
+
+    def send(self, message: str | BytesLike) -> bool:
+        """Send a message, or keep it until there is a connection, if `hold` has room for it.
+
+        Args:
+            message: `str` goes as text, bytes-like as binary.
+
+        Returns:
+            As `Connection.send`: whether there is room for more. False also if the message was
+            not sent, because the client is ending.
+
+        Raises:
+            TypeError: The message is neither `str` nor bytes-like.
+            InvalidState: There is no connection, and nothing is held.
+            QueueFull: It is more than is held; or by the overflow policy "error".
+        """
+        link = self._link
+        if link is not None and not self._away and not self._held:
+            sent = link.send(message)
+            held = self._hold and self._backoff is not None
+            if sent or not held or link.ready_state is State.OPEN:
+                return sent
+        # What comes while one connection is closing waits for the next.
+        frame = pack_message(message, masked=True)
+        if self._leaving:
+            return False
+        if not self._hold:
+            raise InvalidState("send() while there is no connection; see `hold`")
+        size = self._held_size + len(frame)
+        if size > self._hold:
+            raise QueueFull(size, self._hold)
+        self._held.append(frame)
+        self._held_size = size
+        return self.ready_state is not State.OPEN  # if it is, `ondrain` follows
+
+    def ping(self, payload: BytesLike = b"") -> None:
+        """Send a ping; see `Connection.ping`. Does nothing unless the connection is open."""
+        if self._link is not None:
+            self._link.ping(payload)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Begin the closing handshake, or give up connecting; there will be no other attempt.
+
+        `onclose` follows, at the latest after `close_timeout`, but for what has been told
+        already.
+
+        Args:
+            code: 1000 to 1003, 1007 to 1014, or 3000 to 4999.
+            reason: At most 123 bytes in UTF-8.
+
+        Raises:
+            TypeError: The code is not an `int` or the reason not a `str`.
+            ValueError: The code must not be sent, or the reason is too long.
+        """
+        check_close(code, reason)
+        self._leaving = True
+        if self._link is not None and not self._away:
+            self._link.close(code, reason)
+        else:
+            self._give_up()
+
+    def stop(self, code: int = 1001, reason: str = "") -> None:
+        """End gracefully: `close`, as when the program ends; called by the reactor, too."""
+        self.close(code, reason)
+
+    def abort(self) -> None:
+        """Drop the connection at once, or give up connecting; `onclose` is told 1006."""
+        self._leaving = True
+        if self._link is not None and not self._away:
+            self._link.abort()
+        else:
+            self._give_up()
+
+    def pause(self) -> None:
+        """Stop reading and delivering on this connection; see `Connection.pause`."""
+        if self._link is not None:
+            self._link.pause()
+
+    def resume(self) -> None:
+        """Go on reading and delivering."""
+        if self._link is not None:
+            self._link.resume()
+
+    def onreconnecting(self, delay: float, attempt: int) -> object:
+        """Another attempt is to be made, `delay` seconds from now.
+
+        Args:
+            delay: Seconds.
+            attempt: Which one it is since the last stable connection, from 1 on.
+
+        Returns:
+            `False` to give up instead.
+        """
+        handlers: Any = self.handlers
+        return handlers.onreconnecting(self, delay, attempt)
+
+    # ---- from the attempt ----
+
+    # Not `connected`, `opened`, `closed`: attributes with these names are often the user's.
+
+    def attempt_succeeded(
+        self,
+        transport: Stream,
+        request: Request,
+        reply: Reply,
+        subprotocol: str | None,
+        rest: bytes,
+    ) -> None:
+        """Take over the connection that an attempt has led to; called by it."""
+        self._attempt = None
+        self.response = reply
+        self._opened = self.reactor.now
+        self._link = Link(self, transport, request, self.handlers, subprotocol)
+        self._away = False
+        self._link.begin(b"", rest)
+
+    def attempt_failed(self, error: Exception) -> None:
+        """Note that an attempt has led to nothing; called by it."""
+        self._attempt = None
+        self._lost(1006, str(error), error)
+
+    # ---- from the connection ----
+
+    def link_opened(self) -> None:
+        """Tell the user, then send what was held; called by the link."""
+        # What `onopen` sends goes first: the user may have to log in.
+        held, self._held = self._held, deque()
+        try:
+            self.onopen()
+        finally:
+            held.extend(self._held)
+            self._held = held
+        self._send_held()
+
+    def link_drained(self) -> None:
+        """Send more of what was held, then tell the user; called by the link."""
+        self._send_held()
+        if not self._held:
+            self.ondrain()
+
+    def _send_held(self) -> None:
+        """Send what was held, as far as there is room."""
+        link = self._link
+        assert link is not None
+        while (
+            self._held and link.ready_state is State.OPEN and link.buffered_amount <= HIGH_WATER
+        ):
+            frame = self._held.popleft()
+            self._held_size -= len(frame)
+            # No overflow, whatever its size: it has been counted for `hold`.
+            if not link.write(frame):
+                break
+
+    def link_closed(self, code: int, reason: str) -> None:
+        """Note the end of the connection; called by the link."""
+        assert self._link is not None
+        self._lost(code, reason, None, clean=self._link.was_clean)
+
+    def connection_ended(self, connection: Connection) -> None:
+        """Nothing yet: `link_closed` follows; called by the link."""
+
+    # ---- inside ----
+
+    def _set_out(self) -> None:
+        self._owed = True
+        self._attempt = Attempt(self, self._wish)
+        self._attempt.begin()
+
+    def _give_up(self) -> None:
+        """Give up connecting; say so in the next step, if it is to be said."""
+        if self._ended or self.reactor.closed:
+            return
+        self._timer.cancel()
+        if self._attempt is not None:
+            self._attempt.cancel()
+            self._attempt = None
+        self._timer = self.reactor.call_later(0, self._given_up)
+
+    def _given_up(self) -> None:
+        if self._owed:
+            self._lost(1006, "closed before it was open", None)
+        else:
+            self._end()
+
+    def _lost(
+        self, code: int, reason: str, error: Exception | None, *, clean: bool = False
+    ) -> None:
+        """Tell that there is no connection, and go on from there."""
+        self._away, self._owed = True, False
+        self.close_code, self.close_reason, self.was_clean = code, reason, clean
+        again = not self._leaving and self._may_reconnect(error)
+        if not again:
+            self._leaving = self._ended = True
+        # An interrupt out of one must not spare the user the other, nor the reactor the end.
+        try:
+            if error is not None:
+                self._tell(self.onerror, error)
+        finally:
+            try:
+                self._tell(self.onclose, code, reason)
+            finally:
+                if not again:
+                    self._end()
+        if again and not self._leaving:
+            self._wait(code, error)
+
+    def _may_reconnect(self, error: Exception | None) -> bool:
+        backoff = self._backoff
+        if backoff is None or error is None:
+            return backoff is not None
+        try:
+            return not backoff.is_fatal(error)
+        except Exception as fault:
+            self._log("the policy", fault)
+            return False
+
+    def _wait(self, code: int, error: Exception | None) -> None:
+        """Set out again, after as long as the policy says, unless the user says no."""
+        try:
+            delay = self._delay(code, error)
+        except Exception as fault:
+            self._log("the policy", fault)
+            self._end()
+            return
+        try:
+            vetoed = self.onreconnecting(delay, self._tries) is False
+        except Exception as fault:
+            self._log(self.onreconnecting, fault)
+            vetoed = False
+        if vetoed:
+            self._leaving = True
+        if not self._leaving:
+            self._timer = self.reactor.call_later(delay, self._set_out)
+        elif vetoed:
+            self._end()
+
+    def _delay(self, code: int, error: Exception | None) -> float:
+        backoff = self._backoff
+        assert backoff is not None
+        if error is None and self.reactor.now - self._opened >= backoff.stable:
+            self._tries = 0
+        self._tries += 1
+        return backoff.delay(self._tries, code=code, retry_after=retry_after(error))
+
+    def _end(self) -> None:
+        self._leaving = self._ended = True
+        self._held.clear()
+        self._held_size = 0
+        self.reactor.detach(self)
+
+    def __repr__(self) -> str:
+        """Return state and URI, without credentials."""
+        state = self.ready_state.name
+        return f"<{type(self).__name__} {state} {printable(str(self.uri))}>"

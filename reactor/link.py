@@ -1,0 +1,49 @@
+"""The connection inside a client: what happens to it, the client is told."""
+
+from __future__ import annotations
+
+from .connection import Connection
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Link(Connection):
+    """The connection of a client, which is who is told."""
+
+    __slots__ = ()
+
+    is_client = True
+
+    def onopen(self) -> None:
+        """The handshake is over."""
+        self.server.link_opened()
+
+    def onmessage(self, message: Any) -> None:
+        """A message has come."""
+        self.server.onmessage(message)
+
+    def onclose(self, code: int, reason: str) -> None:
+        """The connection has ended."""
+        self.server.link_closed(code, reason)
+
+    def onerror(self, error: Exception) -> None:
+        """Something went wrong."""
+        self.server.onerror(error)
+
+    def ondrain(self) -> None:
+        """The queue is short again: for what is held first."""
+        self.server.link_drained()
+
+    def onping(self, payload: bytes) -> None:
+        """A ping has come."""
+        self.server.onping(payload)
+
+    def onpong(self, payload: bytes) -> None:
+        """A pong has come."""
+        self.server.onpong(payload)
+
+    def __repr__(self) -> str:
+        """Return the client's."""
+        return repr(self.server)
