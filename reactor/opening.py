@@ -1,8 +1,17 @@
 """A connection before it is one: the opening handshake on the server's side.
 
 It reads the request, asks the server's policy and the user's `onrequest`, and answers: with a
-101, and then there is a `Connection`, or with any other response, and then the end. One
-deadline covers it all, from the accept to the 101, and no byte that comes moves it.
+101, and then there is a `Connection`, or with any other response, and then the end. Each state
+is the function that takes what comes next:
+
+```text
+_proxied     the head of the PROXY protocol, if the server asks for it
+(Tls)        the TLS handshake, if it speaks TLS
+_received    the request
+_ignore      it is answered, but not with 101
+```
+
+One deadline covers it all, from the accept to the 101, and no byte that comes moves it.
 """
 
 from __future__ import annotations
@@ -18,10 +27,12 @@ from .protocol.http import HeadReader, Response, http_date
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from ssl import SSLContext, SSLError
     from typing import Any, Protocol
 
-    from .connection import Connection
+    from .connection import Connection, Stream
     from .loop.reactor import Reactor
+    from .protocol.forwarded import TrustedProxies
     from .protocol.handshake import Request, ServerPolicy
     from .protocol.http import Headers
     from .settings import Settings
@@ -32,11 +43,14 @@ if TYPE_CHECKING:
         reactor: Reactor
         settings: Settings
         policy: ServerPolicy
+        proxy_protocol: bool
         stopping: bool
+        tls: SSLContext | None
+        trusted_proxies: TrustedProxies | None
 
         def connect(
             self,
-            transport: Transport,
+            transport: Stream,
             request: Request,
             handlers: Any,
             subprotocol: str | None,
@@ -54,19 +68,31 @@ class Opening:
         server: Whose policy and handlers decide.
         sock: The socket.
         address: The peer's.
+        head: What somebody else has read already, who has also done all that comes before a
+            request; by default nobody has.
     """
 
     __slots__ = ("_head", "_timer", "_transport", "address", "began", "request", "server")
 
-    def __init__(self, server: Host, sock: socket.socket, address: Any) -> None:
+    def __init__(
+        self, server: Host, sock: socket.socket, address: Any, head: bytes | None = None
+    ) -> None:
         reactor = server.reactor
         self.server = server
         self.address = address
         self.began = reactor.now
         self.request: Request | None = None
         self._head = HeadReader()
-        self._transport = Transport(reactor, sock, self, self._received)
+        self._transport: Stream = Transport(reactor, sock, self, self._received)
         self._timer = reactor.call_later(server.settings.handshake_timeout, self._overdue)
+        if head:
+            # What the socket still has comes behind it.
+            self._transport.pause()
+            reactor.call_soon(self._go_on, head)
+        elif head is None and server.proxy_protocol:
+            self._expect_proxy()
+        elif head is None and server.tls is not None:
+            self._secure(server.tls)
 
     def abort(self) -> None:
         """Drop it at once."""
@@ -80,10 +106,80 @@ class Opening:
     def emptied(self) -> None:
         """The queue is empty; called by the transport."""
 
-    def gone(self, error: OSError | None) -> None:
+    def gone(self, error: Exception | None) -> None:
         """The socket is closed; called by the transport, once."""
         self._timer.cancel()
         self.server.opening_ended(self)
+
+    # ---- before the request ----
+
+    def _go_on(self, head: bytes) -> None:
+        """Begin with what somebody else has read."""
+        if not self._transport.closed:
+            self._transport.resume()
+            self._received(head)
+
+    def _expect_proxy(self) -> None:
+        from .protocol.forwarded import ProxyReader
+
+        trusted = self.server.trusted_proxies
+        if trusted is not None and not trusted.trusts(self.address):
+            logger().info("%s: refused: not a trusted proxy", place(self.address))
+            self.abort()
+            return
+        reader = ProxyReader()
+
+        def proxied(data: bytes) -> None:
+            try:
+                whole = reader.feed(data)
+            except ValueError as error:
+                logger().info("%s: refused: %s", place(self.address), error)
+                self.abort()
+                return
+            if whole is not None:
+                self._proxied(*whole)
+
+        self._transport.received = proxied
+
+    def _proxied(self, address: Any, rest: bytes) -> None:
+        """Take the client's address from its proxy."""
+        if address is not None:
+            self.address = address
+        transport, tls = self._transport, self.server.tls
+        transport.received = self._received
+        if tls is not None:
+            self._secure(tls)
+        if rest:
+            transport.received(rest)
+
+    def _secure(self, context: SSLContext) -> None:
+        from .loop.tls import Tls
+
+        self._transport = Tls(
+            self.server.reactor,
+            self._transport,
+            context,
+            events=self,
+            received=self._received,
+            secured=_nothing,
+            refused=self._insecure,
+            server_side=True,
+        )
+
+    def _insecure(self, error: SSLError) -> None:
+        """End, since the TLS handshake has failed; the alert is on its way."""
+        # The second is what OpenSSL says of CONNECT.
+        if error.reason in ("HTTP_REQUEST", "HTTPS_PROXY_REQUEST"):
+            # Whoever has mistyped a URI is told so in the language that was spoken.
+            self._transport = getattr(self._transport, "below", self._transport)
+            self._reject(HandshakeError(400, "plain HTTP, on a port with TLS"))
+            return
+        reason = printable(error.reason or str(error))
+        logger().info("%s: no TLS: %s", place(self.address), reason)
+        self._timer.cancel()
+        self._finish()
+
+    # ---- the request ----
 
     def _received(self, data: bytes) -> None:
         try:
@@ -93,6 +189,9 @@ class Opening:
             head, rest = whole
             request = self.request = handshake.Request(head, self.address)
             handshake.check_framing(request)
+            trusted = self.server.trusted_proxies
+            if trusted is not None:
+                self.address = request.address = trusted.client(self.address, request.headers)
             self._answer(request, rest)
         except HandshakeError as error:
             self._reject(error)
@@ -146,8 +245,11 @@ class Opening:
         transport.received = self._ignore
         transport.write(response.pack(http_date(time.gmtime()), head_only=head_only))
         self._timer.cancel()
-        transport.progress = self.server.reactor.now
-        transport.finish()
+        self._finish()
+
+    def _finish(self) -> None:
+        self._transport.progress = self.server.reactor.now
+        self._transport.finish()
         self._linger()
 
     def _linger(self) -> None:
@@ -170,3 +272,7 @@ class Opening:
         else:
             logger().info("%s: no request came", place(self.address))
             self.abort()
+
+
+def _nothing() -> None:
+    """The TLS handshake is over: the request follows."""

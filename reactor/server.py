@@ -7,7 +7,7 @@ import socket
 import sys
 
 from .connection import Connection
-from .errors import HandshakeError, QueueFull
+from .errors import HandshakeError, InvalidState, QueueFull
 from .handlers import Handlers
 from .logs import logger, place
 from .loop.listener import BACKLOG, Listener, listen, listen_unix
@@ -21,11 +21,13 @@ from .settings import Settings
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from ssl import SSLContext
     from typing import Any, Union
 
+    from .connection import Stream
     from .loop.listener import Address
     from .loop.timers import Timer
-    from .loop.transport import Transport
+    from .protocol.forwarded import TrustedProxies
     from .protocol.frames import BytesLike
     from .protocol.handshake import Origins, Request
 
@@ -63,6 +65,13 @@ class Server(Handlers):
         origins: Which web pages may connect: `"same"`, the default, for those from the same
             host; a list of origins; or `None` for any. Behind a proxy that changes `Host`, give
             the list.
+        tls: The `ssl.SSLContext` with the server's certificate; by default no TLS.
+        proxy_protocol: Whether every connection begins with the PROXY protocol, version 1 or
+            2, from which its address is taken; one that does not is dropped.
+        trusted_proxies: Whose `X-Forwarded-For` or `Forwarded` is believed: addresses, networks
+            such as `"10.0.0.0/8"`, `"unix"` for who comes by a unix socket; or a
+            `TrustedProxies`, to say which of the two. With `proxy_protocol`, nobody else may
+            connect.
         max_connections: The most connections, those in their handshake included; who comes
             then waits in the kernel's queue. By default what the process's limit for
             descriptors leaves, less 64.
@@ -79,8 +88,8 @@ class Server(Handlers):
 
     Raises:
         OSError: An address cannot be bound.
-        TypeError: An option is unknown.
-        ValueError: An option is out of its range.
+        TypeError: An option is unknown, or `tls` is no `ssl.SSLContext`.
+        ValueError: An option is out of its range, or `tls` is a context for clients.
     """
 
     def __init__(
@@ -92,6 +101,9 @@ class Server(Handlers):
         locations: Locations | None = None,
         subprotocols: Sequence[str] = (),
         origins: Origins = SAME_HOST,
+        tls: SSLContext | None = None,
+        proxy_protocol: bool = False,
+        trusted_proxies: Iterable[str] | TrustedProxies | None = None,
         max_connections: int | None = None,
         max_pending_handshakes: int = 256,
         backlog: int = BACKLOG,
@@ -102,6 +114,9 @@ class Server(Handlers):
         self.settings = Settings(**{n: v for n, v in options.items() if n in names})
         super().__init__(**{n: v for n, v in options.items() if n not in names})
         self.policy = ServerPolicy(subprotocols, origins, locations)
+        self._tls = _checked(tls)
+        self.proxy_protocol = proxy_protocol
+        self.trusted_proxies = _trusted(trusted_proxies)
         for name, number in (
             ("max_connections", max_connections),
             ("max_pending_handshakes", max_pending_handshakes),
@@ -129,6 +144,19 @@ class Server(Handlers):
             listener = Listener(self.reactor, sock, self.accepted, unlink=unlink)
             self._listeners.append(listener)
         self.reactor.attach(self)
+
+    @property
+    def tls(self) -> SSLContext | None:
+        """The `ssl.SSLContext` of the connections to come.
+
+        Set it to another, as when the certificate is renewed, while the server runs. A file
+        that is broken then breaks nothing: the context that has it is never made.
+        """
+        return self._tls
+
+    @tls.setter
+    def tls(self, context: SSLContext | None) -> None:
+        self._tls = _checked(context)
 
     @property
     def addresses(self) -> list[Address]:
@@ -172,24 +200,25 @@ class Server(Handlers):
             client.close(code, reason)
         self._end_if_stopped()
 
+    def abort(self) -> None:
+        """Drop everything at once; `onclose` is told 1006 in the next step."""
+        self.stop()
+        for client in list(self.clients):
+            client.abort()
+
     def close(self) -> None:
         """Drop everything at once: listeners, handshakes, connections; `onclose` is told 1006.
 
         Allowed any number of times. From inside a handler, `onclose` follows in the next step.
         """
-        self.stop()
-        for client in list(self.clients):
-            client.abort()
+        self.abort()
         if self.reactor.stepping or self.reactor.closed:
             return
-        # What has been dropped is told so in the next step.
-        while (self.clients or self._openings) and not self.reactor.closed:
-            self.reactor.step(0)
-            if self.reactor.next_timeout() != 0:
-                # No more calls are to come: an interrupt has cut off the last of one of them.
-                self.clients.clear()
-                self._openings.clear()
-                self._end_if_stopped()
+        self.reactor.drain(self)
+        # What an interrupt has left.
+        self.clients.clear()
+        self._openings.clear()
+        self._end_if_stopped()
         if self._own_reactor:
             self.reactor.close()
 
@@ -222,8 +251,34 @@ class Server(Handlers):
             sock: The socket.
             address: The peer's.
         """
-        if len(self._openings) >= self._max_openings:
-            self._make_room()
+        self._open(sock, address, None)
+
+    def adopt(self, sock: socket.socket, head: bytes = b"") -> None:
+        """Take over a connected socket, from another HTTP server.
+
+        Nothing is called before the next step. A socket of `ssl` cannot be taken over: what it
+        has decrypted already is its own. The limits count it, but hold up only the listeners.
+
+        Args:
+            sock: The socket, which becomes the server's; who gives it away must neither use
+                it nor shut it down any more.
+            head: What has been read of the client's request, to the last byte. If it is empty,
+                the request is still to come; in any case without TLS or PROXY protocol, which
+                would have come before.
+
+        Raises:
+            InvalidState: The server is stopping, or its reactor is closed.
+            OSError: The socket is not connected.
+            TypeError: The socket is one of `ssl`.
+        """
+        if self.stopping or self.reactor.closed:
+            raise InvalidState("adopt() by a server that has stopped")
+        if hasattr(sock, "selected_alpn_protocol"):
+            raise TypeError("a socket of ssl cannot be taken over, but one without TLS")
+        self._open(sock, sock.getpeername(), head)
+
+    def _open(self, sock: socket.socket, address: Address, head: bytes | None) -> None:
+        self._make_room()
         if sock.family != getattr(socket, "AF_UNIX", None):
             try:
                 # A message must not wait for the acknowledgement of the one before.
@@ -232,7 +287,7 @@ class Server(Handlers):
                 sock.close()  # gone before it was taken over
                 return
         try:
-            opening = Opening(self, sock, address)
+            opening = Opening(self, sock, address, head)
         except OSError as error:
             logger().warning("%s: cannot be watched: %s", place(address), error)
             return
@@ -241,7 +296,7 @@ class Server(Handlers):
 
     def connect(
         self,
-        transport: Transport,
+        transport: Stream,
         request: Request,
         handlers: Handlers,
         subprotocol: str | None,
@@ -274,10 +329,16 @@ class Server(Handlers):
         self._end_if_stopped()
 
     def _make_room(self) -> None:
-        """Drop the oldest handshake: it is of those that have taken too long."""
-        oldest = next(iter(self._openings))
-        del self._openings[oldest]
-        oldest.abort()
+        """At the limit of handshakes, drop the oldest of those that have taken too long.
+
+        There may be none for one that is adopted: its peer was not held up by the listeners.
+        """
+        while len(self._openings) >= self._max_openings:
+            oldest = next(iter(self._openings))
+            if self.reactor.now < oldest.began + _SLOW_OPENING:
+                return
+            del self._openings[oldest]
+            oldest.abort()
 
     def _mind_the_limit(self) -> None:
         """Stop or go on accepting, as the number of connections and handshakes says."""
@@ -319,6 +380,28 @@ def _descriptors() -> int:
     if limit < 0:
         return sys.maxsize  # there is no limit
     return max(1, limit - _OTHER_DESCRIPTORS)
+
+
+def _checked(context: SSLContext | None) -> SSLContext | None:
+    """Return a context with which a server can speak TLS: any other fails all handshakes."""
+    if context is not None:
+        from ssl import PROTOCOL_TLS_CLIENT, SSLContext
+
+        if not isinstance(context, SSLContext):
+            raise TypeError(f"tls={context!r}, not an ssl.SSLContext")
+        if context.protocol == PROTOCOL_TLS_CLIENT:
+            raise ValueError("tls is a context for clients, not one of PROTOCOL_TLS_SERVER")
+    return context
+
+
+def _trusted(
+    proxies: Iterable[str] | TrustedProxies | None,
+) -> TrustedProxies | None:
+    if proxies is None:
+        return None
+    from .protocol.forwarded import TrustedProxies
+
+    return proxies if isinstance(proxies, TrustedProxies) else TrustedProxies(proxies)
 
 
 def _sockets(

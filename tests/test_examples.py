@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import importlib.util
+import os
 import runpy
 import socket
+import ssl
 import sys
+import threading
+import urllib.error
+import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reactor import Reactor, Server
+from reactor import Backoff, BasicAuth, Client, HandshakeError, Reactor, Server
 from reactor.testing import FakeClock, MemorySelector, Peer
+from tests import certificates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 FOLDER = Path(__file__).parents[1] / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
@@ -42,18 +53,29 @@ def test_an_example_begins_with_its_question_and_has_at_most_60_lines(path: Path
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_last_lines_of_an_example_listen_on_the_port_that_is_given(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     ran: list[Server] = []
 
     def run(server: Server) -> None:
         ran.append(server)
-        assert server.addresses[0][0] == "127.0.0.1"
+        # One that adopts its connections listens nowhere.
+        assert {address[0] for address in server.addresses} <= {"127.0.0.1"}
+        assert server.addresses or path.stem == "adopt_from_http_server"
         server.close()
 
+    arguments = ["0", "0"]
+    if path.stem == "tls_server":
+        arguments = [*certificates.files(tmp_path)[:2], "0"]
     monkeypatch.setattr(Server, "run", run)
-    monkeypatch.setattr(sys, "argv", [str(path), "0", "0"])
+    monkeypatch.setattr(Client, "run", lambda client: ran.append(client))
+    monkeypatch.setattr(sys, "argv", [str(path), *arguments])
+    if path.stem == "client":
+        sys.argv[1] = "ws://127.0.0.1:1/feed"
     runpy.run_path(str(path), run_name="__main__")
+    for service in ran:
+        service.abort()
+        service.reactor.close()
     assert ran or path.stem == "game_loop"
 
 
@@ -157,3 +179,223 @@ def test_a_datagram_goes_to_all_clients() -> None:
             server.reactor.step(5)
         server.close()
     assert got == [b"news"]
+
+
+# ---- over real sockets, client and server in one reactor ----
+
+
+@contextlib.contextmanager
+def closing(server: Any) -> Iterator[Any]:
+    try:
+        yield server
+    finally:
+        server.close()
+        server.reactor.close()
+
+
+def until(reactor: Reactor, done: Callable[[], object]) -> None:
+    for _ in range(2000):
+        if done():
+            return
+        reactor.step(0.01)
+    raise AssertionError("it did not come to that")
+
+
+class Caller(Client):
+    """Notes what it is told."""
+
+    def __init__(self, server: Server, uri: str, **options: Any) -> None:
+        self.received: list[Any] = []
+        self.errors: list[Exception] = []
+        super().__init__(uri, reactor=server.reactor, proxy=False, **options)
+
+    def onmessage(self, message: str | bytes) -> None:
+        self.received.append(message)
+
+    def onerror(self, error: Exception) -> None:
+        self.errors.append(error)
+
+
+def at(server: Server, path: str = "/", scheme: str = "ws", host: str = "127.0.0.1") -> str:
+    return f"{scheme}://{host}:{server.addresses[0][1]}{path}"
+
+
+def test_the_client_comes_back_to_a_server_that_has_dropped_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    module = load("client")
+    lines: list[str] = []
+
+    def said(line: str) -> bool:
+        lines.extend(capsys.readouterr().out.splitlines())
+        return any(known.startswith(line) for known in lines)
+
+    with closing(load("echo_server").Echo(("127.0.0.1", 0))) as server:
+        client = module.Ticker(
+            at(server),
+            reactor=server.reactor,
+            proxy=False,
+            reconnect=Backoff(first=0.01, jitter=0),
+            hold=module.HOLD,
+        )
+        until(server.reactor, lambda: said("received 'hello'"))
+        assert lines == [f"connected to {at(server)}", "received 'hello'"]
+        for connection in server.clients:
+            connection.abort()
+        until(server.reactor, lambda: said("attempt 1 in 0.0 s"))
+        assert client.send("said in between")
+        until(server.reactor, lambda: said("received 'said in between'"))
+        ends = [line for line in lines if line.startswith(("closed: ", "attempt "))]
+        assert ends[0].startswith("closed: 1006")
+        assert ends[1] == "attempt 1 in 0.0 s"
+        assert lines.count("received 'hello'") == 2
+        client.close()
+        until(server.reactor, lambda: said("closed: 1000"))
+
+
+def test_the_client_says_why_it_is_not_connected(capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(Server(("127.0.0.1", 0), locations=["/feed"])) as server:
+        told: list[str] = []
+        client = load("client").Ticker(at(server), reactor=server.reactor, proxy=False)
+
+        def ended() -> bool:
+            told.extend(capsys.readouterr().out.splitlines())
+            return len(told) == 2
+
+        until(server.reactor, ended)
+        assert "404" in told[0]
+        assert told[0].startswith("failed: ")
+        assert told[1].startswith("closed: 1006")
+        client.abort()
+
+
+def names(client: Client) -> list[str]:
+    return [
+        value for kind, value in client.tls.getpeercert()["subjectAltName"] if kind == "DNS"
+    ]
+
+
+def test_the_certificate_is_renewed_when_its_files_are(tmp_path: Path) -> None:
+    files = certificates.files(tmp_path)
+    module = load("tls_server")
+    with closing(module.Secure(("127.0.0.1", 0), files.certificate, files.key)) as server:
+        context = certificates.client_context()
+
+        def call() -> Caller:
+            caller = Caller(server, at(server, scheme="wss", host="localhost"), tls=context)
+            until(server.reactor, lambda: caller.tls or caller.errors)
+            assert not caller.errors
+            caller.send("hello")
+            until(server.reactor, lambda: caller.received)
+            return caller
+
+        early = call()
+        server.renew()
+        assert names(call()) == ["localhost"]
+        before = server.tls
+        certificates.files(tmp_path, "localhost", "renewed.example")
+        os.utime(files.certificate, (1, 1))
+        key = Path(files.key).read_bytes()
+        Path(files.key).write_bytes(b"half of a key")
+        with pytest.raises(ssl.SSLError):
+            server.renew()
+        assert server.tls is before
+        assert names(call()) == ["localhost"]
+        Path(files.key).write_bytes(key)
+        server.renew()
+        assert names(call()) == ["localhost", "renewed.example"]
+        early.send("still here")
+        until(server.reactor, lambda: len(early.received) == 2)
+        assert early.received == ["hello", "still here"]
+
+
+@pytest.fixture
+def pages() -> Iterator[Any]:
+    """The HTTP server of the example, in its thread, with the WebSocket server beside it."""
+    module = load("adopt_from_http_server")
+    module.Pages.log_message = lambda *args: None
+    with closing(module.Echo()) as echo:
+        module.Pages.echo = echo
+        with module.ThreadingHTTPServer(("127.0.0.1", 0), module.Pages) as server:
+            thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+            thread.start()
+            try:
+                yield server.server_address[1], echo
+            finally:
+                server.shutdown()
+                thread.join()
+
+
+def test_an_http_server_hands_over_the_sockets_of_websockets_and_no_others(pages: Any) -> None:
+    port, echo = pages
+    with pytest.raises(urllib.error.HTTPError, match="404") as caught:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20)
+    caught.value.close()
+    assert not echo.clients
+    cookie = {"Cookie": "long=" + "x" * 500}
+    caller = Caller(echo, f"ws://127.0.0.1:{port}/chat", headers=cookie, hold=1000)
+    caller.send("hello")
+    until(echo.reactor, lambda: caller.received)
+    assert caller.received == ["hello"]
+    [client] = echo.clients
+    assert client.request.path == "/chat"
+    assert client.address[0] == "127.0.0.1"
+    caller.close()
+    until(echo.reactor, lambda: not echo.clients)
+
+
+def test_a_server_that_is_stopping_closes_what_is_handed_over() -> None:
+    with closing(load("adopt_from_http_server").Echo()) as echo:
+        echo.stop()
+        ours, theirs = socket.socketpair()
+        echo.take(theirs, b"")
+        with ours:
+            assert ours.recv(1) == b""
+
+
+def test_behind_a_proxy_the_client_is_who_the_proxy_says_and_nobody_it_says_itself() -> None:
+    module = load("behind_a_proxy")
+    with closing(module.WhoAmI(("127.0.0.1", 0), trusted_proxies=module.PROXIES)) as server:
+        headers = {
+            "X-Forwarded-For": "203.0.113.1, 192.0.2.7",
+            "Forwarded": "for=203.0.113.2",
+        }
+        caller = Caller(server, at(server), headers=headers)
+        direct = Caller(server, at(server))
+        until(server.reactor, lambda: caller.received and direct.received)
+        assert caller.received == ["you come from 192.0.2.7"]
+        assert direct.received == ["you come from 127.0.0.1"]
+
+
+def test_who_knows_the_password_is_known_and_others_are_not_let_in() -> None:
+    module = load("login")
+    with closing(module.Members(("127.0.0.1", 0), locations=["/chat"])) as server:
+        ada = Caller(server, at(server, "/chat"), auth=("ada", "difference engine"))
+        until(server.reactor, lambda: ada.received)
+        grace = Caller(server, at(server, "/chat"), auth=("grace", "difference engine"))
+        until(server.reactor, lambda: grace.errors)
+        assert isinstance(grace.errors[0], HandshakeError)
+        assert grace.errors[0].status == 401
+        ada.send("hello")
+        until(server.reactor, lambda: len(ada.received) == 2)
+        ada.send(b"not said")
+        ada.send("bye")
+        until(server.reactor, lambda: len(ada.received) == 3)
+        assert ada.received == ["welcome, ada", "<ada> hello", "<ada> bye"]
+
+
+def test_the_page_of_the_login_is_for_those_who_know_the_password() -> None:
+    module = load("login")
+    clock = FakeClock()
+    server = serve(module.Members, clock, locations=["/chat"])
+    server.auth = BasicAuth(module.PASSWORDS)
+    for path in ("/", "/chat"):
+        asked = Peer(server, clock, path, {"Upgrade": "none"})
+        assert asked.response.startswith(b"HTTP/1.1 401 ")
+    token = base64.b64encode(b"grace:nanosecond").decode()
+    known = {"Upgrade": "none", "Authorization": f"Basic {token}"}
+    page = Peer(server, clock, "/", known)
+    assert page.body.startswith(b"<!doctype html>")
+    assert Peer(server, clock, "/chat", known).response.startswith(b"HTTP/1.1 426 ")
+    server.close()
+    server.reactor.close()

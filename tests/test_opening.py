@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import base64
+import ipaddress
 import logging
 import re
 import socket
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reactor import Connection, Handlers, Reactor, Request, Response, Server
+from reactor import (
+    BasicAuth,
+    Connection,
+    DigestAuth,
+    Handlers,
+    Reactor,
+    Request,
+    Response,
+    Server,
+)
 from reactor.loop.transport import LINGER
+from reactor.protocol.auth import digest_response
 from reactor.protocol.frames import pack_frame, pack_message
 from reactor.testing import FakeClock, MemorySelector, memory_pair
+from tests import certificates
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Callable, Iterator
+
+    from reactor.opening import Opening
 
 FIELDS = (
     "Host: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -752,3 +769,679 @@ def test_an_opening_that_is_aborted_is_gone_in_the_next_step(wire: Wire) -> None
     wire.settle()
     assert wire.dropped()
     assert wire.reactor.next_timeout() is None
+
+
+# ---- adopted: somebody else has read the beginning ----
+
+
+@pytest.mark.parametrize("cut", [0, 1, 50, -3, None])
+def test_what_an_adopted_socket_still_brings_comes_behind_what_was_read_of_it(
+    wire: Wire, cut: int | None
+) -> None:
+    data = opening() + FRAMES[0]
+    wire.sock, theirs = memory_pair()
+    wire.sock.send(data[cut:] if cut is not None else b"")
+    adopt(wire, theirs, data[:cut])
+    assert wire.server.requests == []
+    wire.settle()
+    assert wire.server.events == ["open", "one"]
+
+
+@pytest.mark.parametrize("end", ["stop", "abort", "close", "leave"])
+def test_an_adopted_socket_that_is_dropped_before_the_next_step_is_never_asked_about(
+    wire: Wire, log: pytest.LogCaptureFixture, end: str
+) -> None:
+    wire.sock, theirs = memory_pair()
+    if end == "leave":
+        adopt(wire, theirs, opening()[:-1])
+        wire.sock.close()
+    else:
+        opened = adopt(wire, theirs, opening())
+        opened.abort() if end == "abort" else getattr(wire.server, end)()
+    if not wire.reactor.closed:
+        wire.settle()
+    assert theirs.closed
+    assert wire.server.requests == []
+    assert log.records == []
+
+
+def test_an_adopted_socket_speaks_neither_tls_nor_the_proxy_protocol(
+    wires: Callable[..., Wire],
+) -> None:
+    wire = wires(tls=certificates.server_context(), proxy_protocol=True)
+    for head in (opening(), b""):
+        wire.sock, theirs = memory_pair()
+        adopt(wire, theirs, head)
+        wire.send(opening()[len(head) :])
+    assert wire.server.events == ["open"] * 2
+    assert {client.tls for client in wire.server.clients} == {None}
+
+
+def adopt(wire: Wire, theirs: Any, head: bytes) -> Opening:
+    """Have the server adopt one end of a pair, which has no address to be asked for."""
+    wire.server._open(theirs, ("10.0.0.1", 4712), head)
+    return list(wire.server._openings)[-1]
+
+
+# ---- TLS ----
+
+
+class Secure:
+    """TLS by hand, at the client's end of a wire."""
+
+    def __init__(self, wire: Wire, context: ssl.SSLContext | None = None) -> None:
+        self.wire = wire
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = context or certificates.client_context()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
+        self.plain = b""
+
+    def hello(self) -> bytes:
+        """Return what a client says first, unsent."""
+        with pytest.raises(ssl.SSLWantReadError):
+            self.tls.do_handshake()
+        return self.outgoing.read()
+
+    def exchange(self) -> bool:
+        """Send what is to be sent, and take what comes; return whether something came."""
+        if self.outgoing.pending:
+            self.wire.sock.send(self.outgoing.read())
+        self.wire.settle()
+        data = self.wire.sock.recv(1 << 20) if self.wire.sock.inbox else b""
+        self.incoming.write(data)
+        return bool(data)
+
+    def shake(self) -> Secure:
+        while True:
+            try:
+                self.tls.do_handshake()
+                return self
+            except ssl.SSLWantReadError:
+                assert self.exchange(), "the server has nothing to say"
+
+    def send(self, data: bytes) -> bytes:
+        """Send `data`, let the server work, and return all that it has answered so far."""
+        self.tls.write(data)
+        return self.read()
+
+    def read(self) -> bytes:
+        """Return all that the server has said so far; a close_notify reads as `<end>`."""
+        moved = True
+        while moved:
+            moved = self.exchange()
+            try:
+                while True:
+                    part = self.tls.read(1 << 16)
+                    if not part:
+                        return self.plain + b"<end>"
+                    self.plain += part
+            except ssl.SSLWantReadError:
+                continue
+        return self.plain
+
+
+@pytest.fixture
+def tls() -> ssl.SSLContext:
+    return certificates.server_context()
+
+
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+@pytest.mark.parametrize("size", [1 << 30, 1000, 7])
+def test_a_request_inside_tls_opens_a_connection_that_knows_its_tls(
+    wires: Callable[..., Wire], tls: ssl.SSLContext, version: str, size: int
+) -> None:
+    context = certificates.client_context()
+    context.maximum_version = ssl.TLSVersion[version.replace(".", "_")]
+    wire = wires(tls=tls)
+    wire.theirs.chunk = size
+    peer = Secure(wire, context).shake()
+    answer = peer.send(opening() + b"".join(FRAMES))
+    assert answer.startswith(ACCEPTED)
+    assert pack_message("two", masked=False) in answer
+    assert wire.server.events == ["open", "one", "two", b"three"]
+    [client] = wire.server.clients
+    assert client.tls.version() == version
+    assert client.tls.cipher() == peer.tls.cipher()
+    assert client.address == ("10.0.0.1", 4711)
+
+
+def test_without_tls_a_connection_says_so(wire: Wire) -> None:
+    wire.send(opening())
+    [client] = wire.server.clients
+    assert client.tls is None
+
+
+def test_an_answer_inside_tls_is_followed_by_close_notify_and_the_end(
+    wires: Callable[..., Wire], tls: ssl.SSLContext
+) -> None:
+    wire = wires(tls=tls)
+    wire.server.answer = lambda request: Response(200, body=b"x" * 300_000)
+    answer = Secure(wire).shake().send(plain())
+    assert status(answer) == 200
+    assert answer.endswith(b"x" * 300_000 + b"<end>")
+    assert wire.ended()
+    wire.advance(LINGER)
+    assert wire.dropped()
+
+
+def test_the_request_may_come_in_one_piece_with_the_end_of_the_tls_handshake(
+    wires: Callable[..., Wire], tls: ssl.SSLContext
+) -> None:
+    wire = wires(tls=tls)
+    peer = Secure(wire)
+    wire.sock.send(peer.hello())
+    wire.settle()
+    peer.incoming.write(wire.sock.recv(1 << 20))
+    peer.tls.do_handshake()
+    peer.send(opening() + FRAMES[0])
+    assert wire.server.events == ["open", "one"]
+
+
+def test_the_context_can_be_replaced_for_those_who_come_later(
+    wires: Callable[..., Wire], tls: ssl.SSLContext
+) -> None:
+    wire = wires(tls=tls)
+    early = Secure(wire)
+    first, hello = wire.sock, early.hello()
+    wire.server.tls = certificates.server_context("localhost", "renewed.example")
+    wire.sock, theirs = memory_pair()
+    wire.accept(theirs)
+    late = Secure(wire).shake()
+    assert ("DNS", "renewed.example") in late.tls.getpeercert()["subjectAltName"]  # type: ignore[index]
+    late.send(opening())
+    wire.sock = first
+    wire.sock.send(hello)
+    early.shake()
+    assert ("DNS", "renewed.example") not in early.tls.getpeercert()["subjectAltName"]  # type: ignore[index]
+    wire.server.tls = None
+    wire.sock, theirs = memory_pair()
+    wire.accept(theirs)
+    assert status(wire.send(opening())) == 101
+    assert wire.server.events == ["open"] * 2
+
+
+def test_a_certificate_can_be_replaced_in_a_context_that_is_in_use(
+    wires: Callable[..., Wire], tls: ssl.SSLContext, tmp_path: pathlib.Path
+) -> None:
+    wire = wires(tls=tls)
+    before = Secure(wire).shake()
+    before.send(opening())
+    files = certificates.files(tmp_path, "localhost", "renewed.example")
+    tls.load_cert_chain(files.certificate, files.key)
+    before.send(FRAMES[0])
+    wire.sock, theirs = memory_pair()
+    wire.accept(theirs)
+    after = Secure(wire).shake()
+    assert ("DNS", "renewed.example") in after.tls.getpeercert()["subjectAltName"]  # type: ignore[index]
+    assert wire.server.events == ["open", "one"]
+
+
+@pytest.mark.parametrize("part", ["nothing", "half of it", "a hello", "all but a request"])
+def test_who_stalls_in_the_tls_handshake_is_dropped_in_time_with_one_line(
+    wires: Callable[..., Wire], tls: ssl.SSLContext, log: pytest.LogCaptureFixture, part: str
+) -> None:
+    wire = wires(tls=tls, handshake_timeout=5)
+    peer = Secure(wire)
+    if part == "all but a request":
+        peer.shake().exchange()
+    else:
+        hello = peer.hello()
+        sent = {"nothing": 0, "half of it": len(hello) // 2, "a hello": len(hello)}[part]
+        wire.send(hello[:sent])
+    wire.advance(4.9)
+    assert not wire.dropped()
+    wire.advance(0.1)
+    assert wire.dropped()
+    assert wire.reactor.next_timeout() is None
+    assert [record.getMessage() for record in log.records] == ["10.0.0.1:4711: no request came"]
+
+
+def test_no_byte_of_a_tls_handshake_moves_the_deadline(
+    wires: Callable[..., Wire], tls: ssl.SSLContext
+) -> None:
+    wire = wires(tls=tls, handshake_timeout=5)
+    hello = Secure(wire).hello()
+    for byte in range(4):
+        wire.send(hello[byte : byte + 1])
+        wire.advance(1)
+        assert not wire.dropped()
+    wire.advance(1)
+    assert wire.dropped()
+
+
+def test_half_a_request_inside_tls_is_answered_408_inside_tls(
+    wires: Callable[..., Wire], tls: ssl.SSLContext
+) -> None:
+    wire = wires(tls=tls)
+    peer = Secure(wire).shake()
+    assert peer.send(opening()[:-1]) == b""
+    wire.advance(10)
+    answer = peer.read()
+    assert status(answer) == 408
+    assert answer.endswith(b"<end>")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "CONNECT"])
+@pytest.mark.parametrize("size", [1 << 30, 1])
+def test_plain_http_on_a_tls_port_is_answered_in_plain_http_with_one_line(
+    wires: Callable[..., Wire],
+    tls: ssl.SSLContext,
+    log: pytest.LogCaptureFixture,
+    method: str,
+    size: int,
+) -> None:
+    wire = wires(tls=tls)
+    wire.theirs.chunk = size
+    wire.sock.send(plain(method) + ADMIN)
+    wire.settle()
+    answer = bytes(wire.sock.inbox)
+    assert status(answer) == 400
+    assert body(answer) == b"plain HTTP, on a port with TLS\n"
+    assert wire.ended()
+    wire.advance(LINGER)
+    assert wire.dropped()
+    assert wire.server.requests == []
+    [record] = log.records
+    assert record.levelname == "INFO"
+    assert record.getMessage() == (
+        "10.0.0.1:4711: refused: plain HTTP, on a port with TLS (HTTP 400)"
+    )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00" * 100,
+        b"DELETE / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n",
+        b"\x16\x03\x01\xff\xff" + bytes(100),
+        b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",
+        b"\x15\x03\x03\x00\x02\x02\x28",
+        bytes(range(256)),
+    ],
+)
+def test_what_is_no_tls_is_refused_with_one_line_and_the_end(
+    wires: Callable[..., Wire],
+    tls: ssl.SSLContext,
+    log: pytest.LogCaptureFixture,
+    data: bytes,
+) -> None:
+    wire = wires(tls=tls)
+    wire.send(data)
+    wire.send(data)
+    assert wire.ended()
+    wire.advance(LINGER)
+    assert wire.dropped()
+    assert wire.reactor.next_timeout() is None
+    assert wire.server.requests == []
+    [record] = log.records
+    assert record.levelname == "INFO"
+    assert record.exc_info is None
+    assert record.getMessage().startswith("10.0.0.1:4711: no TLS: ")
+    assert record.getMessage().isprintable()
+
+
+def test_a_client_that_distrusts_the_certificate_is_one_line_and_hears_no_more(
+    wires: Callable[..., Wire], tls: ssl.SSLContext, log: pytest.LogCaptureFixture
+) -> None:
+    wire = wires(tls=tls)
+    peer = Secure(wire, certificates.client_context(trust=False))
+    with pytest.raises(ssl.SSLCertVerificationError):
+        peer.shake()
+    peer.exchange()
+    assert wire.ended()
+    wire.sock.close()
+    wire.settle()
+    assert wire.dropped()
+    assert wire.reactor.next_timeout() is None
+    [record] = log.records
+    assert "no TLS: " in record.getMessage()
+    assert "UNKNOWN_CA" in record.getMessage().upper().replace(" ", "_")
+
+
+def test_a_client_without_the_certificate_that_is_asked_for_is_told_by_an_alert(
+    wires: Callable[..., Wire], log: pytest.LogCaptureFixture
+) -> None:
+    wire = wires(tls=certificates.server_context(ask=True))
+    peer = Secure(wire).shake()
+    with pytest.raises(ssl.SSLError, match=r"(?i)certificate.required"):
+        peer.send(opening())
+    assert wire.server.requests == []
+    assert wire.ended()
+    [record] = log.records
+    assert "no TLS: " in record.getMessage()
+
+
+def test_a_client_with_the_certificate_that_is_asked_for_is_known_by_it(
+    wires: Callable[..., Wire],
+) -> None:
+    wire = wires(tls=certificates.server_context(ask=True))
+    Secure(wire, certificates.client_context("ada.example")).shake().send(opening())
+    [client] = wire.server.clients
+    assert client.tls.getpeercert()["subjectAltName"] == (("DNS", "ada.example"),)
+
+
+@pytest.mark.parametrize("how", ["stop", "abort", "close", "leave", "reset"])
+@pytest.mark.parametrize("turn", ["waiting for its turn", "waiting for the client"])
+def test_a_tls_handshake_can_end_at_any_point_and_nothing_is_left(
+    wires: Callable[..., Wire],
+    tls: ssl.SSLContext,
+    log: pytest.LogCaptureFixture,
+    how: str,
+    turn: str,
+) -> None:
+    wire = wires(tls=tls)
+    wire.sock.send(Secure(wire).hello())
+    if turn == "waiting for its turn":
+        wire.reactor.step(0)
+        assert not wire.sock.inbox
+    else:
+        assert wire.settle()
+    if how == "leave":
+        wire.sock.close()
+    elif how == "reset":
+        wire.sock.reset()
+    else:
+        getattr(wire.server, how)()
+    if not wire.reactor.closed:
+        wire.settle()
+    assert wire.dropped()
+    assert not wire.server._openings
+    assert wire.server.events == []
+    assert log.records == []
+
+
+def test_tls_handshakes_count_as_handshakes_and_the_slowest_makes_room(
+    wires: Callable[..., Wire], tls: ssl.SSLContext
+) -> None:
+    wire = wires(tls=tls, max_pending_handshakes=2)
+    pairs = [memory_pair() for _ in range(2)]
+    wire.send(Secure(wire).hello())
+    wire.accept(pairs[0][1])
+    wire.advance(1)
+    wire.accept(pairs[1][1])
+    wire.settle()
+    assert wire.dropped()
+    assert [theirs.closed for _, theirs in pairs] == [False, False]
+    wire.sock = pairs[0][0]
+    Secure(wire).shake().send(opening())
+    assert wire.server.events == ["open"]
+
+
+# ---- the PROXY protocol ----
+
+TCP6 = ipaddress.ip_address("2001:db8::7").packed
+PROXIED = {
+    "version 1": (b"PROXY TCP4 192.0.2.7 10.0.0.9 999 443\r\n", ("192.0.2.7", 999)),
+    "version 1, IPv6": (b"PROXY TCP6 2001:db8::7 ::1 999 443\r\n", ("2001:db8::7", 999)),
+    "version 1, unknown": (b"PROXY UNKNOWN\r\n", ("10.0.0.1", 4711)),
+    "version 2": (
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\x0a\0\0\x09\x03\xe7\x01\xbb",
+        ("192.0.2.7", 999),
+    ),
+    "version 2, IPv6": (
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24" + TCP6 + TCP6 + b"\x03\xe7\x01\xbb",
+        ("2001:db8::7", 999),
+    ),
+    "version 2, unix": (
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xd8" + b"/run/a".ljust(108, b"\0") + bytes(108),
+        "/run/a",
+    ),
+    "version 2, local": (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", ("10.0.0.1", 4711)),
+}
+
+
+@pytest.mark.parametrize(("head", "address"), PROXIED.values(), ids=PROXIED.keys())
+@pytest.mark.parametrize("size", [1 << 30, 1, 13])
+def test_the_proxy_protocol_says_where_the_client_is(
+    wires: Callable[..., Wire], head: bytes, address: Any, size: int
+) -> None:
+    wire = wires(proxy_protocol=True)
+    wire.theirs.chunk = size
+    wire.send(head + opening() + FRAMES[0])
+    assert wire.server.events == ["open", "one"]
+    [client] = wire.server.clients
+    assert client.address == client.request.address == address
+
+
+@pytest.mark.parametrize("name", ["version 1", "version 2"])
+def test_the_head_of_a_proxy_can_be_cut_anywhere(wires: Callable[..., Wire], name: str) -> None:
+    head, address = PROXIED[name]
+    data = head + opening()
+    for cut in range(1, len(head) + 2):
+        wire = wires(proxy_protocol=True)
+        wire.send(data[:cut])
+        wire.send(data[cut:])
+        assert [request.address for request in wire.server.requests] == [address]
+
+
+@pytest.mark.parametrize(("head", "address"), PROXIED.values(), ids=PROXIED.keys())
+@pytest.mark.parametrize("size", [1 << 30, 5])
+@pytest.mark.parametrize("together", [True, False])
+def test_behind_the_proxys_head_comes_the_tls_handshake(
+    wires: Callable[..., Wire],
+    tls: ssl.SSLContext,
+    head: bytes,
+    address: Any,
+    size: int,
+    together: bool,
+) -> None:
+    wire = wires(proxy_protocol=True, tls=tls)
+    wire.theirs.chunk = size
+    peer = Secure(wire)
+    hello = peer.hello()
+    if together:
+        wire.sock.send(head + hello)
+    else:
+        wire.send(head)
+        wire.sock.send(hello)
+    assert peer.shake().send(opening()).startswith(ACCEPTED)
+    [client] = wire.server.clients
+    assert client.address == address
+    assert client.tls is not None
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (opening(), "a request, not a PROXY header"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "TLS, not a PROXY header"),
+        (b"\xff\x1b[2J", "byte 0xff, not a PROXY header"),
+        (b"PROXY TCP4 192.0.2.7\r\n", "PROXY header of neither"),
+        (b"PROXY TCP4 " + b"1" * 200, "PROXY header of over 107 bytes"),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x02ab", "too short for its family"),
+    ],
+)
+@pytest.mark.parametrize("size", [1 << 30, 1])
+def test_who_does_not_speak_the_proxy_protocol_is_dropped_with_one_line_and_no_answer(
+    wires: Callable[..., Wire],
+    log: pytest.LogCaptureFixture,
+    data: bytes,
+    what: str,
+    size: int,
+) -> None:
+    wire = wires(proxy_protocol=True)
+    wire.theirs.chunk = size
+    assert wire.send(data) == b""
+    assert wire.dropped()
+    assert wire.reactor.next_timeout() is None
+    assert not wire.server._openings
+    [record] = log.records
+    assert record.levelname == "INFO"
+    assert record.getMessage().startswith("10.0.0.1:4711: refused: ")
+    assert what in record.getMessage()
+    assert record.getMessage().isprintable()
+
+
+@pytest.mark.parametrize("data", [b"", b"PROXY TCP4 192.", PROXIED["version 2"][0]])
+def test_a_proxy_that_stalls_is_dropped_in_time(
+    wires: Callable[..., Wire], log: pytest.LogCaptureFixture, data: bytes
+) -> None:
+    wire = wires(proxy_protocol=True, handshake_timeout=5)
+    wire.send(data)
+    wire.advance(4.9)
+    assert not wire.dropped()
+    wire.advance(0.1)
+    assert wire.dropped()
+    [record] = log.records
+    address = "192.0.2.7:999" if data and data == PROXIED["version 2"][0] else "10.0.0.1:4711"
+    assert record.getMessage() == f"{address}: no request came"
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_with_trusted_proxies_nobody_else_may_speak_the_proxy_protocol(
+    wires: Callable[..., Wire], log: pytest.LogCaptureFixture, secure: bool
+) -> None:
+    context = certificates.server_context() if secure else None
+    wire = wires(proxy_protocol=True, trusted_proxies=["192.0.2.0/24"], tls=context)
+    assert wire.settle() == b""
+    assert wire.dropped()
+    assert not wire.server._openings
+    assert wire.reactor.next_timeout() is None
+    assert wire.server.requests == []
+    assert [record.getMessage() for record in log.records] == [
+        "10.0.0.1:4711: refused: not a trusted proxy"
+    ]
+
+
+def test_a_trusted_proxy_may_speak_the_proxy_protocol(wires: Callable[..., Wire]) -> None:
+    wire = wires(proxy_protocol=True, trusted_proxies=["10.0.0.0/8", "unix"])
+    head, address = PROXIED["version 1"]
+    # The client is no proxy, and is not believed.
+    wire.send(head + opening(more="X-Forwarded-For: 203.0.113.1\r\n"))
+    wire.sock, theirs = memory_pair()
+    wire.accept(theirs, "")
+    wire.send(head + opening())
+    # Nor is there a client: the proxy itself asks, for another one.
+    wire.sock, theirs = memory_pair()
+    wire.accept(theirs)
+    wire.send(PROXIED["version 2, local"][0] + opening(more="X-Forwarded-For: 203.0.113.1\r\n"))
+    found = [request.address for request in wire.server.requests]
+    assert found == [address, address, ("203.0.113.1", 0)]
+
+
+# ---- what a trusted proxy says about its client ----
+
+
+@pytest.mark.parametrize(
+    ("peer", "fields", "address"),
+    [
+        (("10.0.0.1", 5), "X-Forwarded-For: 192.0.2.7\r\n", ("192.0.2.7", 0)),
+        (("10.0.0.1", 5), "X-Forwarded-For: 1.1.1.1, 192.0.2.7\r\n", ("192.0.2.7", 0)),
+        (
+            ("10.0.0.1", 5),
+            "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 192.0.2.7, 10.1.1.1\r\n",
+            ("192.0.2.7", 0),
+        ),
+        (("10.0.0.1", 5), 'Forwarded: for="[2001:db8::7]:999"\r\n', ("2001:db8::7", 999)),
+        (("::ffff:10.0.0.1", 5, 0, 0), "Forwarded: for=192.0.2.7\r\n", ("192.0.2.7", 0)),
+        (("10.0.0.1", 5), "X-Forwarded-For: nonsense\r\n", ("10.0.0.1", 5)),
+        (("10.0.0.1", 5), "", ("10.0.0.1", 5)),
+        (("192.0.2.8", 5), "X-Forwarded-For: 192.0.2.7\r\n", ("192.0.2.8", 5)),
+        (("192.0.2.8", 5), "Forwarded: for=a\r\nX-Forwarded-For: b\r\n", ("192.0.2.8", 5)),
+        ("", "X-Forwarded-For: 192.0.2.7\r\n", ("192.0.2.7", 0)),
+    ],
+)
+def test_a_trusted_proxy_and_nobody_else_says_where_the_client_is(
+    wires: Callable[..., Wire], peer: Any, fields: str, address: Any
+) -> None:
+    wire = wires(trusted_proxies=["10.0.0.0/8", "unix"])
+    wire.sock, theirs = memory_pair()
+    wire.accept(theirs, peer)
+    wire.send(opening(more=fields))
+    [client] = wire.server.clients
+    assert client.address == client.request.address == address
+
+
+def test_a_peer_of_a_unix_socket_is_not_believed_unless_it_is_said(
+    wires: Callable[..., Wire],
+) -> None:
+    wire = wires(trusted_proxies=["127.0.0.1"])
+    wire.sock, theirs = memory_pair()
+    wire.accept(theirs, "")
+    wire.send(opening(more="X-Forwarded-For: 192.0.2.7\r\n"))
+    [client] = wire.server.clients
+    assert client.address == ""
+
+
+def test_a_proxy_that_tells_of_two_clients_is_answered_400(
+    wires: Callable[..., Wire], log: pytest.LogCaptureFixture
+) -> None:
+    wire = wires(trusted_proxies=["10.0.0.1"])
+    fields = "Forwarded: for=192.0.2.7\r\nX-Forwarded-For: 192.0.2.8\r\n"
+    assert status(wire.send(opening(more=fields))) == 400
+    assert wire.server.requests == []
+    [record] = log.records
+    assert record.getMessage().startswith("10.0.0.1:4711: refused: ")
+
+
+def test_the_log_says_where_the_client_behind_the_proxy_is(
+    wires: Callable[..., Wire], log: pytest.LogCaptureFixture
+) -> None:
+    wire = wires(trusted_proxies=["10.0.0.1"])
+    wire.send(plain().replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n"))
+    assert log.records[0].getMessage().startswith("192.0.2.7:0: refused: ")
+
+
+# ---- who the client is ----
+
+
+def basic(user: str, password: str) -> str:
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return f"Authorization: Basic {token}\r\n"
+
+
+@pytest.mark.parametrize("make", [BasicAuth, DigestAuth])
+def test_who_does_not_say_who_it_is_is_asked(wire: Wire, make: Any) -> None:
+    wire.server.answer = make({"Ada": "lovelace"}).check
+    answer = wire.send(opening())
+    assert status(answer) == 401
+    assert b"\r\nWWW-Authenticate: " + make.__name__[:-4].encode() in answer
+    assert wire.server.events == []
+
+
+def test_who_says_who_it_is_is_known_by_its_connection(wires: Callable[..., Wire]) -> None:
+    wire = wires()
+    wire.server.answer = BasicAuth({"Ada": "lovelace"}).check
+    wire.send(opening(more=basic("Ada", "lovelace")))
+    [client] = wire.server.clients
+    assert client.request.user == "Ada"
+    wire.sock, theirs = memory_pair()
+    wire.accept(theirs)
+    assert status(wire.send(opening(more=basic("Ada", "byron")))) == 401
+    assert wire.server.requests[-1].user is None
+
+
+def test_who_knows_the_password_answers_the_challenge_of_digest(wire: Wire) -> None:
+    wire.server.answer = DigestAuth({"Ada": "lovelace"}, algorithms=["SHA-256"]).check
+    challenge = wire.send(opening("/x")).decode()
+    [nonce] = re.findall(r'nonce="([^"]+)"', challenge)
+    response = digest_response(
+        algorithm="SHA-256",
+        user="Ada",
+        password="lovelace",
+        realm="WebSocket",
+        nonce=nonce,
+        nc="00000001",
+        cnonce="c",
+        uri="/x",
+        method="GET",
+    )
+    field = (
+        f'Authorization: Digest username="Ada", realm="WebSocket", nonce="{nonce}", uri="/x",'
+        f' algorithm=SHA-256, qop=auth, nc=00000001, cnonce="c", response="{response}"\r\n'
+    )
+    wire.sock, theirs = memory_pair()
+    wire.accept(theirs)
+    assert wire.send(opening("/x", field)).startswith(ACCEPTED)
+    [client] = wire.server.clients
+    assert client.request.user == "Ada"
+
+
+def test_onrequest_and_the_connection_see_the_cookies(wire: Wire) -> None:
+    seen: list[dict[str, str]] = []
+    wire.server.answer = lambda request: seen.append(request.cookies)
+    wire.send(opening(more="Cookie: id=7; theme=dark\r\nCookie: id=8; odd\r\n"))
+    assert seen == [{"id": "7", "theme": "dark"}]
+    [client] = wire.server.clients
+    assert client.request.user is None

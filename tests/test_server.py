@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import http.server
 import os
 import resource
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reactor import Connection, Handlers, Reactor, Server, State
+from reactor import (
+    Connection,
+    Handlers,
+    InvalidState,
+    Reactor,
+    Server,
+    State,
+    TrustedProxies,
+)
 from reactor.protocol.frames import pack_message
 from reactor.testing import FakeClock, MemorySelector, Peer
+from tests import certificates
 from tests.recorder import TEXT, Recorder, Visitor, close_frame, masked, meet
 
 if TYPE_CHECKING:
@@ -128,6 +141,8 @@ def test_an_unknown_option_is_a_type_error_and_leaves_nothing_open() -> None:
         {"max_connections": 0},
         {"max_connections": -1},
         {"max_pending_handshakes": 0},
+        {"trusted_proxies": ["10.0.0.1/8"]},
+        {"tls": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)},
     ],
 )
 def test_an_option_out_of_range_is_a_value_error(options: dict[str, Any]) -> None:
@@ -185,7 +200,8 @@ def test_a_tcp_connection_sends_without_delay(net: Net) -> None:
     server = net.listen()
     net.open(server)
     [client] = server.clients
-    accepted = client._transport.sock
+    transport: Any = client._transport
+    accepted = transport.sock
     assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
@@ -766,3 +782,463 @@ def test_an_address_that_cannot_be_bound_leaves_a_shared_reactor_as_it_was(net: 
             Server(taken, reactor=reactor)
         assert not reactor.closed
         reactor.step(0)
+
+
+# ---- TLS ----
+
+
+@pytest.mark.parametrize("context", ["server.pem", True, ssl.PROTOCOL_TLS_SERVER])
+def test_what_is_no_context_is_a_type_error(context: Any) -> None:
+    with pytest.raises(TypeError, match=r"tls=.+, not an ssl\.SSLContext"):
+        Server(("127.0.0.1", 0), tls=context)
+    gc.collect()
+
+
+def test_a_context_that_would_fail_all_handshakes_does_not_replace_one() -> None:
+    server = in_memory()
+    assert server.tls is None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.tls = context
+    with pytest.raises(ValueError, match=r"a context for clients"):
+        server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with pytest.raises(TypeError):
+        server.tls = "server.pem"  # type: ignore[assignment]
+    assert server.tls is context
+    server.tls = None
+    assert server.tls is None
+    server.reactor.close()
+
+
+class Dialed(threading.Thread):
+    """A client in TLS, which blocks, and so needs a thread of its own beside the server's."""
+
+    def __init__(self, address: Any, context: ssl.SSLContext) -> None:
+        super().__init__()
+        self.address = address
+        self.context = context
+        self.certificate: Any = None
+        self.answer = b""
+        self.start()
+
+    def ended(self) -> bool:
+        return not self.is_alive()
+
+    def run(self) -> None:
+        with (
+            socket.create_connection(self.address, 20) as sock,
+            self.context.wrap_socket(sock, server_hostname="localhost") as tls,
+        ):
+            self.certificate = tls.getpeercert()
+            tls.sendall(UPGRADE + masked(TEXT, b"hello"))
+            while not self.answer.endswith(b"\x81\x05hello"):
+                self.answer += tls.recv(4096) or b"\x81\x05hello"
+            tls.sendall(close_frame(1000))
+            while tls.recv(4096):
+                pass
+
+
+def test_the_certificate_is_replaced_while_the_server_runs(net: Net, tmp_path: Path) -> None:
+    server = net.listen(tls=certificates.server_context(), do={"onmessage": Connection.send})
+    trusting = certificates.client_context()
+    for renewed in (None, "one.example", "two.example"):
+        if renewed == "one.example":
+            files = certificates.files(tmp_path, "localhost", renewed)
+            assert server.tls is not None
+            server.tls.load_cert_chain(files.certificate, files.key)
+        elif renewed == "two.example":
+            server.tls = certificates.server_context("localhost", renewed)
+        dialed = Dialed(server.addresses[0], trusting)
+        net.until(server, dialed.ended)
+        dialed.join()
+        assert dialed.answer.startswith(b"HTTP/1.1 101 ")
+        newest = dialed.certificate["subjectAltName"][-1]
+        assert renewed is None or newest == ("DNS", renewed)
+    assert server.messages() == ["hello"] * 3
+    net.until(server, lambda: len(server.ends()) == 3)
+    assert server.ends() == [(1000, "")] * 3
+
+
+def test_clients_that_stall_in_the_tls_handshake_do_not_hold_up_the_others(net: Net) -> None:
+    server = net.listen(
+        tls=certificates.server_context(),
+        do={"onmessage": Connection.send},
+        max_pending_handshakes=50,
+    )
+    for _ in range(40):
+        net.connect(server).send(b"\x16\x03\x01")
+    net.until(server, lambda: len(server._openings) == 40)
+    dialed = Dialed(server.addresses[0], certificates.client_context())
+    net.until(server, dialed.ended)
+    assert dialed.answer.startswith(b"HTTP/1.1 101 ")
+    server.stop()
+    net.until(server, lambda: not server._openings)
+
+
+# ---- behind a proxy ----
+
+
+def test_trusted_proxies_are_given_as_a_list_or_with_the_field_that_they_write() -> None:
+    proxies = TrustedProxies(["127.0.0.1"], "Forwarded")
+    with Reactor(selector=MemorySelector()) as loop:
+        assert Server(reactor=loop, trusted_proxies=proxies).trusted_proxies is proxies
+        found = Server(reactor=loop, trusted_proxies=["127.0.0.1", "unix"]).trusted_proxies
+        assert found is not None
+        assert found.trusts("")
+        assert found.trusts(("127.0.0.1", 1))
+        assert not found.trusts(("127.0.0.2", 1))
+        assert Server(reactor=loop).trusted_proxies is None
+    with pytest.raises(TypeError, match="one str"):
+        Server(trusted_proxies="127.0.0.1")
+    gc.collect()
+
+
+def test_behind_a_proxy_on_a_unix_socket_the_client_is_where_the_proxy_says(
+    net: Net, tmp_path: Path
+) -> None:
+    server = net.listen(str(tmp_path / "socket"), trusted_proxies=["unix"])
+    sock = net.connect(server)
+    sock.send(UPGRADE.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n"))
+    net.until(server, lambda: server.met)
+    assert server.met[0].address == ("192.0.2.7", 0)
+
+
+# ---- adopt ----
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname(), 20)
+        return ours, listener.accept()[0]
+
+
+@pytest.fixture(params=["unix", "TCP"])
+def pair(net: Net, request: pytest.FixtureRequest) -> tuple[socket.socket, socket.socket]:
+    ours, theirs = tcp_pair() if request.param == "TCP" else socket.socketpair()
+    net.sockets += [ours, theirs]
+    ours.setblocking(False)
+    return ours, theirs
+
+
+@pytest.mark.parametrize("cut", [0, 1, 30, -1, None])
+def test_a_connected_socket_is_adopted_with_what_was_read_of_its_request(
+    net: Net, pair: tuple[socket.socket, socket.socket], cut: int | None
+) -> None:
+    server = net.listen(None, do={"onmessage": Connection.send})
+    ours, theirs = pair
+    data = UPGRADE + masked(TEXT, b"hello")
+    if cut is not None:
+        ours.send(data[cut:])
+    address = ours.getsockname()
+    server.adopt(theirs, data[:cut])
+    assert server.names() == []
+    net.until(server, server.messages)
+    assert server.met[0].address == address
+    assert ours.recv(4096).endswith(b"\r\n\r\n\x81\x05hello")
+
+
+def test_an_adopted_tcp_connection_sends_without_delay(net: Net) -> None:
+    server = net.listen(None)
+    ours, theirs = tcp_pair()
+    net.sockets.append(ours)
+    server.adopt(theirs)
+    assert theirs.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert theirs.gettimeout() == 0
+
+
+def test_what_an_adopted_socket_asks_for_wrongly_is_answered(
+    net: Net, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    server = net.listen(None)
+    ours, theirs = pair
+    server.adopt(theirs, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    net.until(server, lambda: net.peek(ours))
+    assert ours.recv(4096).startswith(b"HTTP/1.1 426 ")
+
+
+def test_an_adopted_socket_has_as_long_as_any_for_its_request(net: Net) -> None:
+    clock = FakeClock()
+    server = net.listen(None, reactor=Reactor(clock=clock), handshake_timeout=5)
+    ours, theirs = socket.socketpair()
+    net.sockets.append(ours)
+    server.adopt(theirs)
+    clock.advance(5)
+    net.until(server, lambda: not server._openings)
+    assert theirs.fileno() == -1
+
+
+def test_a_proxy_that_is_trusted_is_believed_on_an_adopted_socket(net: Net) -> None:
+    server = net.listen(None, trusted_proxies=["unix"], proxy_protocol=True)
+    ours, theirs = socket.socketpair()
+    net.sockets.append(ours)
+    head = UPGRADE.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n")
+    server.adopt(theirs, head)
+    net.until(server, lambda: server.met)
+    assert server.met[0].address == ("192.0.2.7", 0)
+
+
+def test_a_server_that_has_stopped_adopts_nothing_and_the_caller_keeps_the_socket(
+    net: Net, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+    stopped, closed = net.listen(None), net.listen(None)
+    stopped.stop()
+    closed.reactor.close()
+    for server in (stopped, closed):
+        with pytest.raises(InvalidState, match="has stopped"):
+            server.adopt(theirs, UPGRADE)
+    theirs.send(b"still ours")
+    assert ours.recv(100) == b"still ours"
+
+
+def test_a_socket_of_ssl_is_not_adopted_and_the_caller_keeps_it(net: Net) -> None:
+    server = net.listen(None)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours, theirs = tcp_pair()
+    net.sockets.append(ours)
+    with context.wrap_socket(theirs, server_side=True, do_handshake_on_connect=False) as tls:
+        with pytest.raises(TypeError, match="ssl"):
+            server.adopt(tls)
+        assert tls.fileno() >= 0
+    assert not server._openings
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
+def test_a_socket_that_is_not_connected_is_not_adopted_and_the_caller_keeps_it(
+    net: Net, family: int
+) -> None:
+    server = net.listen(None)
+    with socket.socket(family) as sock:
+        with pytest.raises(OSError, match=r"not connected"):
+            server.adopt(sock, UPGRADE)
+        assert sock.fileno() >= 0
+        assert sock.gettimeout() is None
+    assert not server._openings
+
+
+def test_a_socket_whose_peer_has_left_is_adopted_and_forgotten(
+    net: Net, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    server = net.listen(None)
+    ours, theirs = pair
+    ours.close()
+    server.adopt(theirs, UPGRADE[:10])
+    net.until(server, lambda: not server._openings)
+    assert theirs.fileno() == -1
+
+
+def test_another_thread_cannot_adopt_and_keeps_the_socket(net: Net) -> None:
+    server = net.listen(None)
+    ours, theirs = socket.socketpair()
+    net.sockets += [ours, theirs]
+    raised: list[Exception] = []
+
+    def adopt() -> None:
+        try:
+            server.adopt(theirs, UPGRADE)
+        except RuntimeError as error:
+            raised.append(error)
+
+    def from_elsewhere() -> None:
+        thread = threading.Thread(target=adopt)
+        thread.start()
+        thread.join()
+
+    server.reactor.call_soon(from_elsewhere)
+    server.reactor.step(0)
+    assert "thread" in str(raised[0])
+    assert not server._openings
+    server.close()
+    assert theirs.fileno() >= 0
+
+
+def test_the_limits_count_who_is_adopted_and_hold_up_only_the_listeners(net: Net) -> None:
+    clock = FakeClock()
+    server = net.listen(
+        max_pending_handshakes=3, max_connections=4, reactor=Reactor(clock=clock)
+    )
+    pairs = [socket.socketpair() for _ in range(6)]
+    net.sockets += [ours for ours, _ in pairs]
+    for _, theirs in pairs:
+        server.adopt(theirs, UPGRADE)
+    assert len(server._openings) == 6, "all of them are young"
+    waiting = net.connect(server)
+    waiting.send(UPGRADE)
+    for _ in range(20):
+        server.reactor.step(0)
+    assert len(server.clients) == 6
+    assert net.peek(waiting) == b""
+    for ours, _ in pairs[:3]:
+        ours.close()
+    net.until(server, lambda: net.peek(waiting))
+    assert len(server.clients) == 4
+
+
+def test_at_the_limit_of_handshakes_who_is_adopted_takes_the_place_of_the_slow(
+    net: Net,
+) -> None:
+    clock = FakeClock()
+    server = net.listen(None, max_pending_handshakes=2, reactor=Reactor(clock=clock))
+    pairs = [socket.socketpair() for _ in range(5)]
+    net.sockets += [ours for ours, _ in pairs]
+    for _, theirs in pairs[:4]:
+        server.adopt(theirs)
+    clock.advance(1)
+    server.reactor.step(0)
+    server.adopt(pairs[4][1])
+    for _ in range(3):
+        server.reactor.step(0)
+    assert [theirs.fileno() >= 0 for _, theirs in pairs] == [False, False, False, True, True]
+
+
+class Giving(http.server.BaseHTTPRequestHandler):
+    """Answers pages itself, and gives requests for a WebSocket away."""
+
+    protocol_version = "HTTP/1.1"
+    server: Any
+    rfile: Any
+
+    def do_GET(self) -> None:
+        if self.headers.get("Upgrade", "").lower() != "websocket":
+            self.send_response(200)
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            self.wfile.write(b"page")
+            return
+        self.close_connection = True
+        self.connection.setblocking(False)
+        fields = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
+        head = f"{self.requestline}\r\n{fields}\r\n".encode("latin-1") + self.rfile.peek()
+        sock = socket.socket(fileno=self.connection.detach())
+        taker: Server = self.server.taker
+        taker.reactor.call_soon_threadsafe(taker.adopt, sock, head)
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def http_server(taker: Server) -> Iterator[Any]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Giving) as giver:
+        giver.taker = taker  # type: ignore[attr-defined]
+        thread = threading.Thread(target=giver.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield giver.server_address
+        finally:
+            giver.shutdown()
+            thread.join()
+
+
+def test_an_http_server_in_a_thread_gives_its_sockets_away(net: Net) -> None:
+    taker = net.listen(None, do={"onmessage": Connection.send})
+    with http_server(taker) as address:
+        for _ in range(3):
+            sock = socket.create_connection(address, 20)
+            net.sockets.append(sock)
+            # The second request of the connection, with frames right behind it.
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            page = b""
+            while not page.endswith(b"page"):
+                page += sock.recv(4096)
+            sock.sendall(UPGRADE + masked(TEXT, b"hello") + masked(TEXT, b"again"))
+            net.until(taker, lambda: taker.messages() == ["hello", "again"])
+            sock.sendall(masked(TEXT, b"later"))
+            net.until(taker, lambda: taker.messages() == ["hello", "again", "later"])
+            taker.log.clear()
+            answer = b""
+            while not answer.endswith(b"later"):
+                answer += sock.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 101 ")
+            assert answer.endswith(b"\x81\x05hello\x81\x05again\x81\x05later")
+    assert [client.address for client in taker.met] == [
+        sock.getsockname() for sock in net.sockets
+    ]
+
+
+# ---- abort, and the end of the reactor ----
+
+
+def test_abort_drops_everything_and_tells_in_the_next_step(net: Net) -> None:
+    server = net.listen()
+    opened, pending = net.open(server), net.connect(server)
+    net.until(server, lambda: server._openings)
+    server.abort()
+    server.abort()
+    assert server.stopping
+    assert server.ends() == []
+    server.reactor.step(0)
+    assert server.ends() == [(1006, "")]
+    assert server.clients == set()
+    assert not server._openings
+    assert not server.reactor.closed
+    net.until(server, lambda: net.ended(opened))
+    net.until(server, lambda: net.ended(pending))
+
+
+def test_abort_ends_run(net: Net) -> None:
+    server: Recorder = net.listen(do={"onmessage": lambda client, message: server.abort()})
+    sock = net.open(server)
+    sock.send(masked(TEXT, b"now"))
+    server.run()
+    assert server.ends() == [(1006, "")]
+    assert server.reactor.closed
+
+
+def test_abort_after_the_end_of_the_reactor_does_nothing(net: Net) -> None:
+    server = net.listen()
+    server.reactor.close()
+    server.abort()
+    assert not server.clients
+
+
+def test_the_end_of_the_reactor_drains_what_had_come_to_all_its_servers() -> None:
+    reactor = Reactor(selector=MemorySelector(), clock=FakeClock())
+    one, two = Recorder(reactor=reactor), Recorder(reactor=reactor)
+    for server in (one, two):
+        visit(server).write(masked(TEXT, b"last words"))
+    reactor.close()
+    for server in (one, two):
+        assert server.ends() == [(1006, "")]
+        assert server.stopping
+        assert server.clients == set()
+    assert reactor.closed
+
+
+def test_an_onclose_that_sends_closes_and_adopts_while_all_ends_does_no_harm(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = in_memory()
+    ours, theirs = socket.socketpair()
+
+    def busy(client: Connection, code: int, reason: str) -> None:
+        assert client.send("too late") is False
+        server.broadcast("too late")
+        client.close()
+        client.abort()
+        server.close()
+        server.adopt(theirs)
+
+    server.do["onclose"] = busy
+    for _ in range(3):
+        visit(server)
+    server.reactor.close()
+    assert server.ends() == [(1006, "")] * 3
+    assert caplog.text.count("reactor.errors.InvalidState") == 3
+    with ours, theirs:
+        assert theirs.fileno() >= 0
+
+
+def test_a_client_in_tls_is_dropped_by_the_end_of_the_reactor_and_told(net: Net) -> None:
+    server = net.listen(tls=certificates.server_context())
+
+    class Held(Dialed):
+        def run(self) -> None:
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                super().run()
+
+    dialed = Held(server.addresses[0], certificates.client_context())
+    net.until(server, server.messages)
+    server.reactor.close()
+    dialed.join()
+    assert server.ends() == [(1006, "")]
+    assert dialed.answer.startswith(b"HTTP/1.1 101 ")
