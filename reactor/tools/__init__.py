@@ -10,14 +10,14 @@ import argparse
 from typing import TYPE_CHECKING
 
 import reactor
-from reactor.tools import serve
+from reactor.tools import connect, serve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_COMMANDS = {"serve": serve}
+_COMMANDS = {"serve": serve, "connect": connect}
 
 
 def main(argv: Sequence[str]) -> int:

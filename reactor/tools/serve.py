@@ -6,11 +6,9 @@ one that `--path` names.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
-import math
-import re
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Union
@@ -18,7 +16,11 @@ from typing import TYPE_CHECKING, Union
 from reactor import Connection, Response, Server
 from reactor.logs import place
 
+from .options import path, port, seconds, size
+
 if TYPE_CHECKING:
+    import argparse
+    import ssl
     from collections.abc import Iterator
 
     from reactor import Request
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
 _HOST, _PORT = "127.0.0.1", 8000
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _LONGEST = 120
 
 HELP = "run an echo server, with a page to try it in a browser"
@@ -45,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--port", default=_PORT, type=port, help="TCP port; 0 for any (default: %(default)s)")
     add("--unix", metavar="FILE", help="listen on a unix socket, not on a host and port")
     add("--path", type=path, help="accept WebSockets at this path only (default: at any)")
+    add(
+        "--tls-cert",
+        metavar="FILE",
+        help="serve https and wss: the certificate, and those that lead to a root, in PEM;"
+        " SIGHUP has both files read again",
+    )
+    add("--tls-key", metavar="FILE", help="its private key, in PEM, without a passphrase")
     add(
         "--max-message",
         metavar="SIZE",
@@ -69,46 +77,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def port(text: str) -> int:
-    """Return the TCP port that `text` names; 0 to 65535."""
-    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text!r}")
-    return int(text)
-
-
-def path(text: str) -> str:
-    """Return `text` if it can be the path of a request."""
-    if not re.fullmatch(r"/[^?#%{}\s]*", text):
-        raise argparse.ArgumentTypeError(
-            f"a path begins with / and has no space and none of ?#%{{}}, unlike {text!r}"
-        )
-    return text
-
-
-def size(text: str) -> int:
-    """Return the bytes that `text` stands for: `65536` and `64K` are the same."""
-    match = re.fullmatch(r"([0-9]{1,18})([KMG]?)", text.upper())
-    if match is None or int(match[1]) == 0:
-        raise argparse.ArgumentTypeError(
-            f"a size is bytes, or a number with K, M or G, and above 0, not {text!r}"
-        )
-    return int(match[1]) * _UNITS[match[2]]
-
-
-def seconds(text: str) -> float:
-    """Return the seconds that `text` stands for: 0 or more, and finite."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"seconds are a number from 0 up, not {text!r}")
-    return number
-
-
 def shown(text: str) -> str:
     """Return a peer's text for the log: quoted, unprintable characters escaped, cut."""
     return repr(text) if len(text) <= _LONGEST else f"{text[:_LONGEST]!r}..."
+
+
+def context(cert: str, key: str) -> ssl.SSLContext:
+    """Return the TLS context that shows what these files hold.
+
+    Args:
+        cert: The file of the certificate and of those that lead to a root.
+        key: The file of the private key.
+
+    Raises:
+        OSError: A file cannot be read, or the two do not fit.
+        ValueError: The key is encrypted.
+    """
+    import ssl
+
+    for name in (cert, key):
+        with open(name, "rb"):
+            pass  # OpenSSL would not say which of them is missing
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.minimum_version = ssl.TLSVersion.TLSv1_2
+    made.set_alpn_protocols(["http/1.1"])
+    made.load_cert_chain(cert, key, password=_no_password)
+    return made
+
+
+def _no_password() -> str:
+    # Without this OpenSSL asks for it on the terminal, and the server stands still.
+    raise ValueError("the key is encrypted")
+
+
+def why(error: Exception) -> str:
+    """Return what is wrong with an address or a file, in few words."""
+    reason = getattr(error, "strerror", None) or error
+    name = getattr(error, "filename", None)
+    return f"{name}: {reason}" if name else str(reason)
 
 
 class Visit:
@@ -129,6 +135,7 @@ class EchoServer(Server):
         path: The only path at which a WebSocket is accepted; None accepts any.
         max_message: The largest message accepted, in bytes.
         ping_interval: Seconds of silence before a ping; None sends none.
+        tls: The context to serve https and wss with; None serves http and ws.
     """
 
     def __init__(
@@ -137,9 +144,11 @@ class EchoServer(Server):
         path: str | None = None,
         max_message: int = 1 << 20,
         ping_interval: float | None = 20,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(
             address,
+            tls=tls,
             locations=None if path is None else [path],
             max_message=max_message,
             ping_interval=ping_interval,
@@ -222,9 +231,10 @@ def announce(server: EchoServer) -> None:
     for address in server.addresses:
         where = place(address)
         if isinstance(address, tuple):
-            line = f"http://{where}/ (WebSocket: ws://{where}{server.path})"
+            s = "" if server.tls is None else "s"
+            line = f"http{s}://{where}/ (WebSocket: ws{s}://{where}{server.path})"
         else:
-            line = where
+            line = where if server.tls is None else f"{where} (TLS)"
         print(f"listening on {line}", file=sys.stderr, flush=True)
 
 
@@ -246,21 +256,60 @@ def logging_to_stderr(level: str) -> Iterator[None]:
         logger.removeHandler(handler)
 
 
+@contextlib.contextmanager
+def reloading(server: EchoServer, cert: str, key: str) -> Iterator[None]:
+    """Have SIGHUP read the files of the certificate again while the context lasts.
+
+    Each time they make a TLS context of their own. To load them into the one in use would leave
+    it without its key when they are broken, and with both certificates when the new key is of
+    another kind.
+    """
+
+    def reload() -> None:
+        try:
+            server.tls = context(cert, key)
+        except (OSError, ValueError) as error:
+            log.error("the certificate stays as it was: %s", why(error))
+        else:
+            log.info("the certificate is read again")
+
+    def hung_up(number: int, frame: object) -> None:
+        # Called between two instructions of whatever runs: it must not do more.
+        if not server.reactor.closed:
+            server.reactor.call_soon_threadsafe(reload)
+
+    before = signal.signal(signal.SIGHUP, hung_up)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal ends it; return the exit status."""
+    cert, key = arguments.tls_cert, arguments.tls_key
+    if (cert is None) != (key is None):
+        print("--tls-cert and --tls-key need each other", file=sys.stderr)
+        return 2
     address: Address = arguments.unix or (arguments.host, arguments.port)
+    what = "use the certificate"
     try:
+        tls = None if cert is None else context(cert, key)
+        what = f"listen on {place(address)}"
         server = EchoServer(
             address,
             path=arguments.path,
             max_message=arguments.max_message,
             ping_interval=arguments.ping_interval or None,
+            tls=tls,
         )
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        print(f"cannot listen on {place(address)}: {reason}", file=sys.stderr)
+        print(f"cannot {what}: {why(error)}", file=sys.stderr)
         return 1
-    with logging_to_stderr(arguments.log_level):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(logging_to_stderr(arguments.log_level))
+        if tls is not None and hasattr(signal, "SIGHUP"):
+            stack.enter_context(reloading(server, cert, key))
         # In the first step, when the signals' handlers stand: who reads the line may send one.
         server.reactor.call_soon(announce, server)
         try:

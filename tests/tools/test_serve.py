@@ -12,6 +12,7 @@ import pkgutil
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import zipfile
@@ -23,6 +24,9 @@ import pytest
 import reactor
 from reactor.tools import main, serve
 from reactor.tools.serve import EchoServer
+
+from .. import certificates, programs
+from .peers import FROM_A_TERMINAL, PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -370,6 +374,8 @@ def test_without_options_it_listens_on_port_8000_of_this_machine_alone() -> None
         "port": 8000,
         "unix": None,
         "path": None,
+        "tls_cert": None,
+        "tls_key": None,
         "max_message": 1 << 20,
         "ping_interval": 20.0,
         "log_level": "INFO",
@@ -384,6 +390,8 @@ def test_without_options_it_listens_on_port_8000_of_this_machine_alone() -> None
         ("--port", "65535", 65535),
         ("--unix", "echo.sock", "echo.sock"),
         ("--path", "/", "/"),
+        ("--tls-cert", "cert.pem", "cert.pem"),
+        ("--tls-key", "key.pem", "key.pem"),
         ("--path", "/ws/v1", "/ws/v1"),
         ("--max-message", "1", 1),
         ("--max-message", "64K", 64 << 10),
@@ -569,16 +577,153 @@ def test_a_host_that_can_be_none_is_told_in_one_line(
     assert err.count("\n") == 1
 
 
+# TLS
+
+
+def secured(files: certificates.Files, *argv: str) -> list[str]:
+    """Return the command line that serves with these files."""
+    return ["serve", "--port=0", "--tls-cert", files.certificate, "--tls-key", files.key, *argv]
+
+
+def test_with_a_certificate_it_says_https_and_wss(
+    started: list[EchoServer], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    files = certificates.files(tmp_path)
+    assert main(secured(files)) == 0
+    line = r"listening on https://(127\.0\.0\.1:[1-9]\d*)/ \(WebSocket: wss://\1/\)\n"
+    assert re.match(line, capsys.readouterr().err)
+    name = str(tmp_path / "echo.sock")
+    assert main(secured(files, "--unix", name)) == 0
+    assert f"listening on unix:{name} (TLS)\n" in capsys.readouterr().err
+
+
+def test_its_tls_is_not_older_than_1_2_and_knows_http(tmp_path: Path) -> None:
+    files = certificates.files(tmp_path)
+    context = serve.context(files.certificate, files.key)
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert context.verify_mode == ssl.CERT_NONE  # browsers have no certificate to show
+    tls, other = ssl.MemoryBIO(), ssl.MemoryBIO()
+    trusting = certificates.client_context()
+    trusting.set_alpn_protocols(["h2", "http/1.1"])
+    client = trusting.wrap_bio(tls, other, server_hostname="localhost")
+    server = context.wrap_bio(other, tls, server_side=True)
+    for side in (client, server, client, server):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    assert client.selected_alpn_protocol() == "http/1.1"
+
+
+@pytest.mark.parametrize("option", ["--tls-cert", "--tls-key"])
+def test_a_certificate_without_its_key_is_a_wrong_command_line(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", option, "file.pem"]) == 2
+    assert capsys.readouterr().err == "--tls-cert and --tls-key need each other\n"
+
+
+@pytest.mark.parametrize("kind", ["certificate", "key"])
+def test_a_file_that_is_missing_is_told_in_one_line(
+    kind: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    files = certificates.files(tmp_path)
+    name = getattr(files, kind)
+    os.unlink(name)
+    assert main(secured(files)) == 1
+    reason = os.strerror(errno.ENOENT)
+    assert capsys.readouterr().err == f"cannot use the certificate: {name}: {reason}\n"
+
+
+def test_a_key_of_another_certificate_is_told_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    files = certificates.files(tmp_path)
+    Path(files.key).write_bytes(certificates.issue("other").private_key_pem.bytes())
+    assert main(secured(files)) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("cannot use the certificate: ")
+    assert "mismatch" in err
+    assert err.count("\n") == 1
+
+
+def test_a_key_that_is_encrypted_is_told_in_one_line_and_asks_for_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    encoding = programs.module("cryptography.hazmat.primitives.serialization")
+    files = certificates.files(tmp_path)
+    key = encoding.load_pem_private_key(Path(files.key).read_bytes(), None)
+    encrypted = key.private_bytes(
+        encoding.Encoding.PEM,
+        encoding.PrivateFormat.PKCS8,
+        encoding.BestAvailableEncryption(b"secret"),
+    )
+    Path(files.key).write_bytes(encrypted)
+    assert main(secured(files)) == 1
+    assert capsys.readouterr().err == "cannot use the certificate: the key is encrypted\n"
+
+
+@pytest.fixture
+def hung_up(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Let a server that is run be told of SIGHUP, and stop; return its contexts."""
+    contexts: list[object] = []
+
+    class Brief(EchoServer):
+        def run(self) -> None:
+            contexts.append(self.tls)
+            signal.raise_signal(signal.SIGHUP)
+            self.reactor.step(0)
+            contexts.append(self.tls)
+            self.close()
+            signal.raise_signal(signal.SIGHUP)  # too late to be of use, and no harm
+
+    monkeypatch.setattr(serve, "EchoServer", Brief)
+    return contexts
+
+
+def test_sighup_has_the_certificate_read_again(
+    hung_up: list[object], lines: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    assert main(secured(certificates.files(tmp_path))) == 0
+    first, second = hung_up
+    assert isinstance(second, ssl.SSLContext)
+    assert second is not first
+    assert lines() == ["the certificate is read again"]
+    assert signal.getsignal(signal.SIGHUP) == before
+
+
+def test_sighup_with_files_that_are_broken_changes_nothing(
+    hung_up: list[object],
+    lines: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    files = certificates.files(tmp_path)
+    make = serve.context
+
+    def once(cert: str, key: str) -> ssl.SSLContext:
+        made = make(cert, key)
+        Path(cert).write_text("junk")
+        return made
+
+    monkeypatch.setattr(serve, "context", once)
+    assert main(secured(files)) == 0
+    first, second = hung_up
+    assert second is first
+    (line,) = lines()
+    assert line.startswith("the certificate stays as it was: ")
+
+
+def test_where_there_is_no_sighup_it_serves_all_the_same(
+    started: list[EchoServer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delattr(signal, "SIGHUP")
+    assert main(secured(certificates.files(tmp_path))) == 0
+    assert len(started) == 1
+
+
 # As a process
-
-
-# A shell's background jobs ignore SIGINT, and so do their children, these tests' too: as from a
-# terminal means with Python's own handler.
-FROM_A_TERMINAL = (
-    "import runpy, signal, sys\n"
-    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    "runpy.run_module('reactor', run_name='__main__')"
-)
 
 
 def serving(*options: str) -> subprocess.Popen[str]:
@@ -634,3 +779,40 @@ def test_a_port_in_use_gives_status_1_and_no_traceback() -> None:
         )
     assert (result.returncode, result.stdout) == (1, "")
     assert re.fullmatch(rf"cannot listen on 127\.0\.0\.1:{port}: .*\n", result.stderr)
+
+
+def shown_name(port: int) -> str:
+    """Return the name in the certificate that a client is shown."""
+    context = certificates.client_context()
+    context.check_hostname = False
+    sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    with sock, context.wrap_socket(sock) as tls:
+        found: Any = tls.getpeercert()
+    ((_, name),) = found["subjectAltName"]
+    return str(name)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_new_certificate_is_shown_after_sighup_and_a_broken_one_never(
+    tmp_path: Path,
+) -> None:
+    files = certificates.files(tmp_path, "first.example")
+    with serving(*secured(files)[1:]) as process:
+        try:
+            assert process.stderr is not None
+            match = re.match(r"listening on https://127\S+:(\d+)/ ", process.stderr.readline())
+            assert match is not None
+            port = int(match[1])
+            assert shown_name(port) == "first.example"
+            certificates.files(tmp_path, "second.example")
+            process.send_signal(signal.SIGHUP)
+            assert "the certificate is read again" in process.stderr.readline()
+            assert shown_name(port) == "second.example"
+            Path(files.key).write_text("junk")
+            process.send_signal(signal.SIGHUP)
+            assert "the certificate stays as it was" in process.stderr.readline()
+            assert shown_name(port) == "second.example"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import reactor
-from reactor.tools import main, serve
+from reactor.tools import connect, main, serve
 
 if TYPE_CHECKING:
     import argparse
@@ -34,9 +34,12 @@ def test_help_lists_the_commands_and_names_the_form_that_works_without_installat
     out = capsys.readouterr().out
     assert out.startswith("usage: python3 -m reactor ")
     assert re.search(rf"^ +serve +{re.escape(serve.HELP)}", out, re.MULTILINE)
+    assert re.search(rf"^ +connect +{re.escape(connect.HELP)}", out, re.MULTILINE)
 
 
-@pytest.mark.parametrize("argv", [[], ["dance"], ["--wrong"], ["serve", "--wrong"]])
+@pytest.mark.parametrize(
+    "argv", [[], ["dance"], ["--wrong"], ["serve", "--wrong"], ["connect"]]
+)
 def test_a_wrong_command_line_is_explained_with_status_2(
     capsys: pytest.CaptureFixture[str], argv: list[str]
 ) -> None:
