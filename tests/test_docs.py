@@ -6,13 +6,19 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import reactor
-from reactor.testing import FakeClock, MemorySelector, Peer
+from reactor.loop import dialer
+from reactor.protocol import uri
+from reactor.protocol.proxies import parse_proxy
+from reactor.testing import FakeClock, MemorySelector, Peer, memory_pair
 from tests.programs import program
+
+if TYPE_CHECKING:
+    import ssl
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -32,19 +38,51 @@ def blocks(language: str) -> list[Any]:
 
 
 class InMemory:
-    """Puts the servers of a block into memory, and has each answer a client."""
+    """Puts the servers and clients of a block into memory, and has each answer another."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = FakeClock()
         self.servers: list[reactor.Server] = []
+        self.clients: list[tuple[reactor.Client, reactor.Server]] = []
         self.options: list[dict[str, Any]] = []
         make, step = reactor.Server.__init__, reactor.Reactor.step
 
-        def in_memory(server: reactor.Server, address: object, **options: Any) -> None:
+        # In memory there is neither TLS nor a proxy: both are tested against real ones.
+        def in_memory(
+            server: reactor.Server,
+            address: object,
+            tls: ssl.SSLContext | None = None,
+            proxy_protocol: bool = False,
+            **options: Any,
+        ) -> None:
             loop = reactor.Reactor(selector=MemorySelector(), clock=self.clock)
             make(server, None, reactor=loop, **options)
             self.servers.append(server)
             self.options.append(options)
+
+        connect = reactor.Client.__init__
+
+        def to_memory(
+            client: reactor.Client,
+            uri: str,
+            tls: ssl.SSLContext | None = None,
+            proxy: str | None = None,
+            **options: Any,
+        ) -> None:
+            loop = reactor.Reactor(selector=MemorySelector(), clock=self.clock)
+            connect(client, uri, reactor=loop, proxy=False, **options)
+            if proxy is not None:
+                parse_proxy(proxy)
+            offered = options.get("subprotocols", ())
+            server = reactor.Server.__new__(reactor.Server)
+            make(server, None, reactor=loop, subprotocols=offered)
+            self.clients.append((client, server))
+
+        def dial(dialer: Any, *where: object) -> None:
+            mine, theirs = memory_pair()
+            server = next(s for _, s in self.clients if s.reactor is dialer._reactor)
+            server.accepted(theirs, ("memory", 1))  # type: ignore[arg-type]
+            dialer._reactor.call_soon(dialer._connected, mine, ("memory", 2))
 
         def without_waiting(loop: reactor.Reactor, timeout: float | None = None) -> None:
             step(loop, 0)
@@ -52,10 +90,17 @@ class InMemory:
         monkeypatch.setattr(reactor.Server, "__init__", in_memory)
         monkeypatch.setattr(reactor.Server, "run", lambda server: None)
         monkeypatch.setattr(reactor.Reactor, "step", without_waiting)
+        monkeypatch.setattr(reactor.Client, "__init__", to_memory)
+        monkeypatch.setattr(reactor.Client, "run", lambda client: None)
+        monkeypatch.setattr(dialer.Dialer, "dial", dial)
+        monkeypatch.setattr(dialer.Dialer, "dial_unix", dial)
+        monkeypatch.setattr(uri.URI, "secure", False)
 
     def try_out(self) -> None:
-        """Connect two clients to each server, send, and close."""
-        assert self.servers
+        """Have each server answer two clients, and each client a server."""
+        assert self.servers or self.clients
+        for client, server in self.clients:
+            self.talk_to(client, server)
         for server, options in zip(self.servers, self.options):
             if server.stopping:  # the block has closed it itself
                 server.reactor.close()
@@ -71,6 +116,19 @@ class InMemory:
                 peers[1].disconnect()
             server.close()
             server.reactor.close()
+
+    def talk_to(self, client: reactor.Client, server: reactor.Server) -> None:
+        """Let a client connect; send to it, then end."""
+        if client.ready_state is not reactor.State.CLOSED:
+            while not server.clients:
+                server.reactor.step(0)
+            server.broadcast("hello")
+            server.reactor.step(0)
+            server.reactor.step(0)
+            assert client.request is not None
+        client.abort()
+        server.close()
+        server.reactor.close()
 
 
 @pytest.mark.parametrize("code", blocks("python"))

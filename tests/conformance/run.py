@@ -1,6 +1,7 @@
 """Runs the Autobahn suite and compares each case with what is expected of it.
 
     run.py server [--cases 1.* 9.3.4] [--exclude 9.*]     the suite plays the client
+    run.py client [--cases 1.* 9.3.4] [--exclude 9.*]     the suite plays the server
 
 The exit status is 0 if every selected case ended exactly as expected.json says: better is a
 difference too, and is to be written down there. install.sh beside this file installs the suite.
@@ -27,7 +28,14 @@ if TYPE_CHECKING:
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+# run.py is started as a program: its own folder is where Python looks, not the root.
+sys.path.insert(0, str(ROOT))
+
+from tests import processes  # noqa: E402
+
 AGENT = "reactor"
+# Seconds, for the suite to start.
+PATIENCE = 30
 # A case has a behaviour and a closing behaviour: the worse of the two is its status.
 WORST_FIRST = (
     "FAILED",
@@ -75,32 +83,50 @@ def echo_server() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def fuzzing_client(
-    destination: str, url: str, cases: Sequence[str], reports: pathlib.Path
+def suite(
+    destination: str, mode: str, reports: pathlib.Path, **specification: object
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the suite's client on `cases`; its reports and its log go into `reports`."""
+    """Start the suite as `mode`; its reports and its log go into `reports`."""
     reports.mkdir(parents=True, exist_ok=True)
-    specification = reports / "fuzzingclient.json"
-    specification.write_text(
-        json.dumps(
-            {
-                "outdir": str(reports),
-                "servers": [{"agent": AGENT, "url": url}],
-                "cases": cases,
-                "exclude-cases": [],
-                "exclude-agent-cases": {},
-            }
-        )
-    )
+    path = reports / f"{mode}.json"
+    common = {"outdir": str(reports), "exclude-cases": [], "exclude-agent-cases": {}}
+    path.write_text(json.dumps({**common, **specification}))
     # install.sh made the destination a user base: see there.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     environment["PYTHONUSERBASE"] = destination
-    command = [f"{destination}/bin/wstest", "-m", "fuzzingclient", "-s", str(specification)]
+    command = [f"{destination}/bin/wstest", "-m", mode, "-s", str(path), "--webport", "0"]
     with (
         (reports / "log.txt").open("wb") as log,
         subprocess.Popen(
             command, env=environment, cwd=reports, stdout=log, stderr=subprocess.STDOUT
-        ) as client,
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def fuzzing_server(
+    destination: str, cases: Sequence[str], reports: pathlib.Path
+) -> Iterator[str]:
+    """Start the suite's server with `cases`; yield its URL."""
+    port = processes.free_port()
+    url = f"ws://127.0.0.1:{port}"
+    with suite(destination, "fuzzingserver", reports, url=url, cases=cases) as process:
+        if not processes.answers(process, port, PATIENCE):
+            sys.exit(f"run.py: the suite did not start; its last words:\n{last_words(reports)}")
+        yield url
+
+
+@contextlib.contextmanager
+def echo_client(url: str, reports: pathlib.Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the client under test; what it has to complain about goes into `reports`."""
+    command = [sys.executable, "-m", "tests.conformance.echo_client", url, AGENT]
+    with (
+        (reports / "client.txt").open("wb") as log,
+        subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT) as client,
     ):
         try:
             yield client
@@ -142,23 +168,54 @@ def run_server(
     options: argparse.Namespace, cases: Sequence[str], reports: pathlib.Path
 ) -> dict[str, str]:
     """Let the suite's clients loose on echo servers, one for each shard of the cases."""
-    deadline = time.monotonic() + options.timeout
-    results: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
         clients = []
-        for number in range(min(options.shards, len(cases))):
-            # Dealt out like cards, the long cases, which are neighbours, are shared evenly.
-            shard = cases[number :: options.shards]
+        for folder, shard in deal(cases, options.shards, reports):
             url = options.url or stack.enter_context(echo_server())
-            folder = reports / str(number)
-            client = fuzzing_client(options.dest, url, shard, folder)
+            target = {"servers": [{"agent": AGENT, "url": url}], "cases": shard}
+            client = suite(options.dest, "fuzzingclient", folder, **target)
             clients.append((stack.enter_context(client), folder))
-        for client_process, folder in clients:
-            try:
-                client_process.wait(max(0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                print(f"{options.timeout:g} s were not enough")
-            results.update(read_results(folder))
+        return collect(clients, options.timeout)
+
+
+def run_client(
+    options: argparse.Namespace, cases: Sequence[str], reports: pathlib.Path
+) -> dict[str, str]:
+    """Let our client go through the suite's servers, one for each shard of the cases."""
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for folder, shard in deal(cases, options.shards, reports):
+            url = stack.enter_context(fuzzing_server(options.dest, shard, folder))
+            clients.append((stack.enter_context(echo_client(url, folder)), folder))
+        results = collect(clients, options.timeout)
+        for client, folder in clients:
+            if client.returncode:
+                complaint = (folder / "client.txt").read_text(errors="replace")
+                print(f"the client ended with {client.returncode}:\n{complaint[-2000:]}")
+        return results
+
+
+def deal(
+    cases: Sequence[str], shards: int, reports: pathlib.Path
+) -> Iterator[tuple[pathlib.Path, Sequence[str]]]:
+    """Share the cases out: yield for each shard a folder for its reports, and its cases."""
+    for number in range(min(shards, len(cases))):
+        # Dealt out like cards, the long cases, which are neighbours, are shared evenly.
+        yield reports / str(number), cases[number::shards]
+
+
+def collect(
+    clients: Sequence[tuple[subprocess.Popen[bytes], pathlib.Path]], timeout: float
+) -> dict[str, str]:
+    """Wait for those who ask, whichever side they are; return what the suite has found."""
+    deadline = time.monotonic() + timeout
+    results: dict[str, str] = {}
+    for client, folder in clients:
+        try:
+            client.wait(max(0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            print(f"{timeout:g} s were not enough")
+        results.update(read_results(folder))
     return results
 
 
@@ -177,7 +234,7 @@ def compare(
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run the Autobahn suite.")
-    parser.add_argument("role", choices=["server"], help="what is under test")
+    parser.add_argument("role", choices=["server", "client"], help="what is under test")
     parser.add_argument("--cases", nargs="+", default=["*"], metavar="PATTERN")
     parser.add_argument("--exclude", nargs="+", default=[], metavar="PATTERN")
     parser.add_argument("--shards", type=int, default=2, help="suites at once (default: 2)")
@@ -186,6 +243,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--reports", help="keep the suite's reports in this folder")
     parser.add_argument("--url", help="test the server that listens here, not ours")
     options = parser.parse_args()
+    if options.url and options.role == "client":
+        parser.error("--url is of a server")
     if not os.path.exists(f"{options.dest}/bin/wstest"):
         parser.error(f"no suite in {options.dest}: run install.sh")
     return options
@@ -200,7 +259,8 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         reports = pathlib.Path(options.reports or scratch).resolve()
-        results = run_server(options, cases, reports)
+        run = run_server if options.role == "server" else run_client
+        results = run(options, cases, reports)
         different = compare({name: everything[name] for name in cases}, results, reports)
     counts = collections.Counter(results.get(name, "MISSING") for name in cases)
     summary = ", ".join(f"{count} {name}" for name, count in counts.most_common())

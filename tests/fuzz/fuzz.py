@@ -1,6 +1,7 @@
 """Fuzzes what reads the bytes of strangers.
 
-    fuzz.py --target parser|head|grammar|all --seconds N [--seed S] [--engine E]
+    fuzz.py --target parser|head|grammar|reply|proxy|challenge|all --seconds N
+            [--seed S] [--engine E]
 
 Each target runs for N seconds: guided by coverage where atheris can be imported, else with a
 mutational fuzzer of the standard library (`--engine` chooses one of the two). It prints the
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-NAMES = ("parser", "head", "grammar")
+NAMES = ("parser", "head", "grammar", "reply", "proxy", "challenge")
 
 
 def load(module: str) -> Any:

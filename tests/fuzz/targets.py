@@ -5,7 +5,8 @@ the input did, by which a fuzzer that sees no branches can tell a new kind of in
 the same. The rules, for all:
 
 - nothing raises but what is documented: never for what a peer sends once the connection is
-  open, `HandshakeError` alone before that, `ValueError` where it says so;
+  open, `HandshakeError` alone before that (from a proxy `ProxyError`), `ValueError` where it
+  says so;
 - the same bytes mean the same, however they are cut;
 - no more is kept than the limits allow.
 """
@@ -422,8 +423,11 @@ GRAMMAR_TOKENS = [
 
 @functools.cache
 def targets() -> dict[str, Target]:
+    from .client_targets import TARGETS  # which needs what stands above
+
     return {
         "parser": Target(run_parser, parser_seeds(), PARSER_TOKENS),
         "head": Target(run_head, head_seeds(), HEAD_TOKENS),
         "grammar": Target(run_grammar, grammar_seeds(), GRAMMAR_TOKENS),
+        **TARGETS,
     }

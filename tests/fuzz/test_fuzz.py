@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reactor.protocol import handshake, http
+from reactor.errors import ProxyError
+from reactor.protocol import auth, forwarded, handshake, http, proxies, response, uri
 from reactor.protocol.parser import FrameParser
 from reactor.protocol.session import Session
 
@@ -104,6 +105,76 @@ def lets_anything_into_a_field(plant: pytest.MonkeyPatch) -> None:
     plant.setattr(http, "_is_value", lambda text: True)
 
 
+def takes_any_number_for_the_size_of_a_chunk(plant: pytest.MonkeyPatch) -> None:
+    def careless(self: response.ReplyReader) -> bool:
+        self._left = int(bytes(self._line).strip() or b"0", 16)
+        self._line.clear()
+        return not self._left
+
+    plant.setattr(response.ReplyReader, "_line_ended", careless)
+
+
+def forgets_a_line_that_is_cut(plant: pytest.MonkeyPatch) -> None:
+    chunks = response.ReplyReader._chunks
+
+    def forgetful(self: response.ReplyReader, data: bytes) -> bool:
+        self._line.clear()
+        return chunks(self, data)
+
+    plant.setattr(response.ReplyReader, "_chunks", forgetful)
+
+
+def shows_the_path_of_a_socket_as_it_is(plant: pytest.MonkeyPatch) -> None:
+    shown = uri.URI.__str__
+
+    def raw(self: uri.URI) -> str:
+        return f"ws+unix://{self.unix}:{self.target}" if self.unix else shown(self)
+
+    plant.setattr(uri.URI, "__str__", raw)
+
+
+def follows_a_server_to_a_socket(plant: pytest.MonkeyPatch) -> None:
+    plant.setitem(uri._SCHEMES, "ws+unix", "ws+unix")
+    plant.setattr(uri, "_elsewhere", uri.parse_uri)
+
+
+def knows_three_types_of_address(plant: pytest.MonkeyPatch) -> None:
+    def known(kind: int, first: int) -> int:
+        return {1: 4, 3: 1 + first, 4: 16}[kind]
+
+    plant.setattr(proxies, "_address_size", known)
+
+
+def shows_the_password_that_was_refused(plant: pytest.MonkeyPatch) -> None:
+    status = proxies.Socks5._status
+
+    def chatty(self: proxies.Socks5) -> bytes | None:
+        try:
+            return status(self)
+        except ProxyError:
+            raise ProxyError(407, f"{self._proxy.password}?") from None
+
+    plant.setattr(proxies.Socks5, "_status", chatty)
+
+
+def believes_a_path_with_a_nul(plant: pytest.MonkeyPatch) -> None:
+    parse = forwarded._parse_v2
+
+    def whole(head: bytes) -> object:
+        found = parse(head)
+        return head[16:124].decode("latin-1") if isinstance(found, str) else found
+
+    plant.setattr(forwarded, "_parse_v2", whole)
+
+
+def lets_controls_into_a_challenge(plant: pytest.MonkeyPatch) -> None:
+    plant.setattr(auth, "_check_value", lambda text: None)
+
+
+def forgets_to_escape_a_quote(plant: pytest.MonkeyPatch) -> None:
+    plant.setattr(auth, "quoted", lambda text: f'"{text}"')
+
+
 BUGS: list[tuple[str, Callable[[pytest.MonkeyPatch], None], str]] = [
     ("parser", raises_for_a_rare_ping, "feeding raised IndexError"),
     ("parser", forgets_to_turn_the_key, "pieces of"),
@@ -112,6 +183,15 @@ BUGS: list[tuple[str, Callable[[pytest.MonkeyPatch], None], str]] = [
     ("head", decodes_strictly, "a head raised UnicodeDecodeError"),
     ("head", finds_the_end_of_a_head_in_one_piece_alone, "pieces of"),
     ("grammar", lets_anything_into_a_field, "came out as"),
+    ("reply", takes_any_number_for_the_size_of_a_chunk, "a response raised ValueError"),
+    ("reply", forgets_a_line_that_is_cut, "pieces of"),
+    ("reply", shows_the_path_of_a_socket_as_it_is, "is shown as"),
+    ("reply", follows_a_server_to_a_socket, "a server may not lead to"),
+    ("proxy", knows_three_types_of_address, "a proxy's answer raised KeyError"),
+    ("proxy", shows_the_password_that_was_refused, "a proxy's answer became ProxyError"),
+    ("proxy", believes_a_path_with_a_nul, "client '/run/a"),
+    ("challenge", lets_controls_into_a_challenge, "is no field"),
+    ("challenge", forgets_to_escape_a_quote, "a challenge raised ValueError"),
 ]
 
 

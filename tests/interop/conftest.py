@@ -1,31 +1,40 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import processes
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-class EchoServer:
-    """The server of echo_server.py, in a process of its own."""
+class Server:
+    """A server in a process of its own, which says in JSON where it is and how each ended."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.interop.echo_server"],
+            command,
             cwd=ROOT,
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            encoding="utf-8",
         )
-        self.port = int(self.read_line())
+        line = self.read_line()
+        assert line, f"{command} did not start: {self.process.communicate()[1]}"
+        self.port = int(line)
         self.url = f"ws://127.0.0.1:{self.port}/"
 
     def read_line(self) -> str:
@@ -33,23 +42,42 @@ class EchoServer:
         return self.process.stdout.readline()
 
     def closed(self) -> tuple[int, str]:
-        """Wait for the end of a connection; return what its onclose was told."""
+        """Wait for the end of a connection; return what its server was told."""
         code, reason = json.loads(self.read_line())
         return code, reason
 
-    def stop(self) -> None:
-        """Stop it as a user would; it must end well and have had nothing to complain about."""
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+class EchoServer(Server):
+    """The server of echo_server.py, with these options."""
+
+    def __init__(self, **options: Any) -> None:
+        command = [sys.executable, "-m", "tests.interop.echo_server", json.dumps(options)]
+        super().__init__(command)
+
+    def stop(self) -> str:
+        """Stop it as a user would; it must end well. Return what it complained about."""
         self.process.terminate()
-        rest, complaints = self.process.communicate(timeout=20)
-        assert (self.process.returncode, rest, complaints) == (0, "", "")
+        rest, complaints = self.process.communicate(timeout=processes.PATIENCE)
+        assert (self.process.returncode, rest) == (0, ""), complaints
+        return complaints
+
+
+@contextlib.contextmanager
+def echo_server(**options: Any) -> Iterator[EchoServer]:
+    """Run a server that ends well, and has nothing to complain about until then."""
+    server = EchoServer(**options)
+    try:
+        yield server
+        assert server.stop() == ""
+    finally:
+        server.kill()
 
 
 @pytest.fixture
 def server() -> Iterator[EchoServer]:
-    server = EchoServer()
-    try:
+    with echo_server() as server:
         yield server
-        server.stop()
-    finally:
-        server.process.kill()
-        server.process.communicate()

@@ -180,6 +180,47 @@ class Aiohttp(AsyncPeer):
         self.loop.close()
 
 
+class AsyncWebsockets(AsyncPeer):
+    """The other half of websockets, with what `connect` of it takes."""
+
+    can_fragment = False
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.library = programs.module("websockets.asyncio.client")
+        self.loop = asyncio.new_event_loop()
+        try:
+            self.connection = self.run(self.connect(url, options))
+        except BaseException:
+            self.loop.close()
+            raise
+
+    async def connect(self, url: str, options: dict[str, Any]) -> Any:
+        return await self.library.connect(url, proxy=None, **options)
+
+    def send(self, message: Message) -> None:
+        self.run(self.connection.send(message))
+
+    def receive(self) -> Message:
+        message: Message = self.run(self.connection.recv())
+        return message
+
+    def ping(self, payload: bytes) -> bytes:
+        self.run(self.wait_for_pong(payload))
+        return payload
+
+    async def wait_for_pong(self, payload: bytes) -> None:
+        await (await self.connection.ping(payload))
+
+    def close(self, code: int, reason: str) -> int:
+        self.run(self.connection.close(code, reason))
+        received: int = self.connection.protocol.close_rcvd.code
+        return received
+
+    def release(self) -> None:
+        self.run(self.connection.close())
+        self.loop.close()
+
+
 class Picows(AsyncPeer):
     def __init__(self, url: str) -> None:
         self.library = programs.module("picows")
@@ -382,6 +423,7 @@ PEERS: tuple[type[Peer], ...] = (
     Websockets,
     WebsocketClient,
     Aiohttp,
+    AsyncWebsockets,
     Picows,
     NodeWs,
     Wsproto,

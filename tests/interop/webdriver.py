@@ -36,7 +36,8 @@ ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 class Browser:
     """A headless Chromium with a fresh profile; a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, *flags: str) -> None:
+        self.flags = flags
         chromium = programs.program("chromium", "chromium-browser", "google-chrome")
         driver = programs.program("chromedriver")
         self.profile = tempfile.mkdtemp()
@@ -65,7 +66,7 @@ class Browser:
         raise AssertionError("chromedriver did not start")
 
     def start(self, chromium: str) -> str:
-        flags = [*FLAGS, f"--user-data-dir={self.profile}"]
+        flags = [*FLAGS, *self.flags, f"--user-data-dir={self.profile}"]
         options = {"binary": chromium, "args": flags}
         wanted = {"alwaysMatch": {"goog:chromeOptions": options}}
         session: str = self.call("POST", "/session", capabilities=wanted)["sessionId"]
