@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import deque
 
 from .attempt import Attempt
-from .backoff import retry_after
+from .backoff import Backoff, retry_after
 from .errors import InvalidState, QueueFull
 from .handlers import Handlers, Told
 from .link import Link
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .attempt import Stream
-    from .backoff import Backoff
     from .connection import Connection
     from .loop.resolver import Resolve
     from .loop.timers import Timer
@@ -144,8 +143,9 @@ class Client(Told):
         self.settings = Settings(**{n: v for n, v in options.items() if n in names})
         functions = {n: v for n, v in options.items() if n not in names}
         super().__init__(_ClientHandlers(type(self).__name__, functions))
-        if hold < 0:
-            raise ValueError(f"hold={hold!r}, below zero")
+        if reconnect is not None and not isinstance(reconnect, Backoff):
+            raise TypeError(f"reconnect={reconnect!r}, not a Backoff")
+        _check_hold(hold)
         wish = Wish(
             uri,
             subprotocols=subprotocols,
@@ -207,11 +207,15 @@ class Client(Told):
 
     @property
     def ready_state(self) -> State:
-        """Where it is in its life; `CONNECTING` also while it waits for another attempt."""
-        if self._link is not None and not self._away:
-            return self._link.ready_state
+        """Where it is in its life; `CONNECTING` also while it waits for another attempt.
+
+        `CLOSED` is for good.
+        """
         if self._ended:
             return State.CLOSED
+        if self._link is not None and not self._away:
+            # One that is closed may not be the last, as long as that has not been told.
+            return min(self._link.ready_state, State.CLOSING)
         return State.CLOSING if self._leaving else State.CONNECTING
 
     @property
@@ -290,7 +294,7 @@ class Client(Told):
         """Begin the closing handshake, or give up connecting; there will be no other attempt.
 
         `onclose` follows, at the latest after `close_timeout`, but for what has been told
-        already.
+        already. What is still on hold leaves first, once `onopen` has returned.
 
         Args:
             code: 1000 to 1003, 1007 to 1014, or 3000 to 4999.
@@ -303,6 +307,7 @@ class Client(Told):
         check_close(code, reason)
         self._leaving = True
         if self._link is not None and not self._away:
+            self._send_all_held(self._link)
             self._link.close(code, reason)
         else:
             self._give_up()
@@ -399,6 +404,13 @@ class Client(Told):
             if not link.write(frame):
                 break
 
+    def _send_all_held(self, link: Link) -> None:
+        """Send what was held, room or not: there will be no other time."""
+        while self._held and link.ready_state is State.OPEN:
+            frame = self._held.popleft()
+            self._held_size -= len(frame)
+            link.write(frame)
+
     def link_closed(self, code: int, reason: str) -> None:
         """Note the end of the connection; called by the link."""
         assert self._link is not None
@@ -488,7 +500,11 @@ class Client(Told):
         if error is None and self.reactor.now - self._opened >= backoff.stable:
             self._tries = 0
         self._tries += 1
-        return backoff.delay(self._tries, code=code, retry_after=retry_after(error))
+        delay = backoff.delay(self._tries, code=code, retry_after=retry_after(error))
+        # Not a number would be no delay at all, and for ever no end.
+        if not 0 <= delay < float("inf"):
+            raise ValueError(f"a delay of {delay!r} seconds")
+        return delay
 
     def _end(self) -> None:
         self._leaving = self._ended = True
@@ -500,3 +516,10 @@ class Client(Told):
         """Return state and URI, without credentials."""
         state = self.ready_state.name
         return f"<{type(self).__name__} {state} {printable(str(self.uri))}>"
+
+
+def _check_hold(size: Any) -> None:
+    if not isinstance(size, int) or isinstance(size, bool):
+        raise TypeError(f"hold={size!r}, not a number of bytes")
+    if size < 0:
+        raise ValueError(f"hold={size!r}, below zero")

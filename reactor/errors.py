@@ -43,7 +43,8 @@ class HandshakeError(WebSocketError):
     """
 
     def __init__(self, status: int, reason: str, headers: Any = (), body: bytes = b"") -> None:
-        super().__init__(f"{reason} (HTTP {status})" if status else reason)
+        told = not status or str(status) in reason
+        super().__init__(reason if told else f"{reason} (HTTP {status})")
         self.status = status
         self.reason = reason
         self.headers: Any = tuple(headers) if isinstance(headers, list) else headers

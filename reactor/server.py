@@ -269,13 +269,14 @@ class Server(Handlers):
         Raises:
             InvalidState: The server is stopping, or its reactor is closed.
             OSError: The socket is not connected.
-            TypeError: The socket is one of `ssl`.
+            TypeError: The socket is one of `ssl`, or the head is not bytes.
         """
         if self.stopping or self.reactor.closed:
             raise InvalidState("adopt() by a server that has stopped")
         if hasattr(sock, "selected_alpn_protocol"):
             raise TypeError("a socket of ssl cannot be taken over, but one without TLS")
-        self._open(sock, sock.getpeername(), head)
+        # A copy: until the next step its owner may have used it for something else.
+        self._open(sock, sock.getpeername(), bytes(memoryview(head)))
 
     def _open(self, sock: socket.socket, address: Address, head: bytes | None) -> None:
         self._make_room()

@@ -78,6 +78,8 @@ class Wish:
         self.proxy_tls = proxy_tls
         if self.uri.secure or proxy_tls is not None:
             _check_tls(tls, proxy_tls)
+        if resolver is not None and not callable(resolver):
+            raise TypeError(f"resolver={resolver!r} cannot be called")
         self.resolver = resolver
 
     def proxy_for(self, uri: URI) -> Proxy | None:
@@ -120,5 +122,7 @@ def _parse(proxy: str) -> Proxy:
     from .protocol.proxies import parse_proxy
 
     if not isinstance(proxy, str):
-        raise TypeError(f"proxy of type {type(proxy).__name__}, neither str nor bool")
+        raise TypeError(
+            f"proxy of type {type(proxy).__name__}, neither str nor bool: False is none"
+        )
     return parse_proxy(proxy)

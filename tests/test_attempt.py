@@ -196,7 +196,7 @@ def test_a_refusal_carries_status_headers_and_body(net: Net) -> None:
     error = failure(net, net.client(server))
     assert isinstance(error, HandshakeError)
     assert (error.status, error.headers["x-why"], error.body) == (403, "you", b"go away")
-    assert str(error) == "the server answered 403 Whatever (HTTP 403)"
+    assert str(error) == "the server answered 403 Whatever"
 
 
 def test_at_most_64_kib_of_the_body_are_kept_and_waited_for(timed: Net) -> None:

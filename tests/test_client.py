@@ -74,9 +74,12 @@ def sudden(**options: Any) -> Backoff:
         ({"max_mesage": 5}, TypeError, "Client() has no option 'max_mesage'"),
         ({"onrequest": print}, TypeError, "Client() has no option 'onrequest'"),
         ({"onopen": 5}, TypeError, "onopen=5 cannot be called"),
+        ({"reconnect": True}, TypeError, "reconnect=True, not a Backoff"),
         ({"onreconnecting": 5}, TypeError, "onreconnecting=5 cannot be called"),
         ({"max_message": 0}, ValueError, "max_message"),
         ({"hold": -1}, ValueError, "hold=-1"),
+        ({"hold": "1M"}, TypeError, "hold='1M'"),
+        ({"hold": True}, TypeError, "hold=True"),
     ],
 )
 def test_an_option_that_is_none_raises_and_leaves_nothing_open(
@@ -701,6 +704,30 @@ def test_what_is_sent_when_the_server_is_closing_is_held_for_the_next(timed: Net
     assert server.messages() == ["for the next", "and this"]
 
 
+@pytest.mark.parametrize("reconnect", [sudden(), None], ids=["again", "once"])
+def test_a_client_is_not_closed_before_it_has_told_so_for_good(
+    timed: Net, reconnect: Backoff | None
+) -> None:
+    def act(raw: Raw) -> None:
+        if raw.data.endswith(b"\r\n\r\n"):
+            raw.send(raw.switch(b"\x88\x00"))
+
+    server = timed.script(act)
+    told: list[State] = []
+    seen: set[State] = set()
+    client = timed.client(
+        server,
+        reconnect=reconnect,
+        do={"onclose": lambda client, code, reason: told.append(client.ready_state)},
+    )
+    timed.until(lambda: client._link and client._link.ready_state is State.CLOSED)
+    seen.add(client.ready_state)
+    server.raws[0].close()
+    timed.until(client.ends)
+    assert seen == {State.CLOSING}
+    assert told == [State.CLOSED if reconnect is None else State.CONNECTING]
+
+
 def test_nothing_is_held_if_no_connection_will_follow(net: Net) -> None:
     client, server = net.meet(hold=100)
     server.met[0].close(1001)
@@ -718,6 +745,25 @@ def test_what_was_held_is_dropped_at_the_end(net: Net) -> None:
     net.ended(client)
     net.settle()
     assert client.buffered_amount == 0
+
+
+def test_what_is_held_for_want_of_room_leaves_before_the_close(net: Net) -> None:
+    server = net.serve()
+    client = net.client(server, hold=1 << 25)
+    sent = [f"{number}" * 100_000 for number in range(100)]
+    for message in sent[:90]:
+        client.send(message)
+    net.until(lambda: client.ready_state is State.OPEN)
+    assert client._held, "the kernel has taken all of it"
+    for message in sent[90:]:
+        assert client.send(message) is False
+    client.close()
+    assert client._held_size == 0
+    net.ended(client)
+    net.until(server.ends)
+    assert server.messages() == sent
+    assert server.ends() == [(1000, "")]
+    assert client.was_clean
 
 
 def test_a_client_that_is_closed_in_onopen_sends_nothing_of_what_was_held(net: Net) -> None:
@@ -955,6 +1001,17 @@ class Faulty(Backoff):
         raise LookupError("no delay")
 
 
+class Senseless(Backoff):
+    """One whose delays are none."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def delay(self, attempt: int, *, code: int = 1006, retry_after: float = 0.0) -> Any:
+        return self.answer
+
+
 class Unjust(Backoff):
     """Another one."""
 
@@ -962,7 +1019,7 @@ class Unjust(Backoff):
         raise LookupError("no judgement")
 
 
-@pytest.mark.parametrize("backoff", [Faulty(), Unjust(), object()])
+@pytest.mark.parametrize("backoff", [Faulty(), Unjust()])
 @pytest.mark.parametrize("was_open", [False, True])
 def test_a_policy_that_raises_ends_the_client(
     timed: Net, backoff: Any, was_open: bool, caplog: pytest.LogCaptureFixture
@@ -979,6 +1036,19 @@ def test_a_policy_that_raises_ends_the_client(
     timed.advance(100)
     timed.until(lambda: client.ready_state is State.CLOSED)
     assert client not in timed.reactor._services
+    assert "the policy of <Noting" in caplog.text
+
+
+@pytest.mark.parametrize("answer", [None, "1", float("nan"), float("inf"), -1])
+def test_a_policy_whose_delay_is_none_ends_the_client(
+    timed: Net, answer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = timed.client(f"ws://127.0.0.1:{free_port()}/", reconnect=Senseless(answer))
+    timed.until(client.ends)
+    timed.settle()
+    assert client.ready_state is State.CLOSED
+    assert client not in timed.reactor._services
+    assert client.delays() == []
     assert "the policy of <Noting" in caplog.text
 
 

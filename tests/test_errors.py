@@ -53,6 +53,7 @@ def test_an_error_can_be_caught_as_what_it_is(
             {"status": 400, "headers": (), "body": b""},
             "no key (HTTP 400)",
         ),
+        (HandshakeError(404, "the server answered 404"), {}, "the server answered 404"),
         (HandshakeError(0, "no answer"), {"status": 0, "reason": "no answer"}, "no answer"),
         (
             ProxyError(407, "the proxy says 407", (), b"why"),

@@ -936,6 +936,29 @@ def test_a_connected_socket_is_adopted_with_what_was_read_of_its_request(
     assert ours.recv(4096).endswith(b"\r\n\r\n\x81\x05hello")
 
 
+def test_the_head_of_an_adopted_socket_is_the_givers_to_change(
+    net: Net, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    server = net.listen(None)
+    ours, theirs = pair
+    head: Any = bytearray(UPGRADE)
+    server.adopt(theirs, head)
+    head[:] = b"something else"
+    net.until(server, lambda: server.met)
+    assert ours.recv(4096).startswith(b"HTTP/1.1 101 ")
+
+
+def test_a_head_that_is_not_bytes_is_refused_and_the_caller_keeps_the_socket(
+    net: Net, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    server = net.listen(None)
+    head: Any = UPGRADE.decode()
+    with pytest.raises(TypeError):
+        server.adopt(pair[1], head)
+    assert pair[1].fileno() >= 0
+    assert not server._openings
+
+
 def test_an_adopted_tcp_connection_sends_without_delay(net: Net) -> None:
     server = net.listen(None)
     ours, theirs = tcp_pair()

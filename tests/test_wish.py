@@ -65,7 +65,9 @@ def test_user_and_password_are_those_given_or_those_of_the_uri() -> None:
         ({"proxy": "socks4://localhost"}, ValueError),
         ({"origin": "a\r\nb"}, ValueError),
         ({"headers": {"Upgrade": "x"}}, ValueError),
+        ({"headers": ["X-Key: 1"]}, TypeError),
         ({"subprotocols": "chat"}, TypeError),
+        ({"resolver": "192.0.2.1"}, TypeError),
     ],
 )
 def test_what_cannot_be_asked_for_is_refused(options: dict[str, Any], error: type) -> None:

@@ -16,6 +16,7 @@ import errno
 import os
 import socket
 
+from ..logs import place
 from .reactor import EVENT_WRITE, Pollable, Reactor
 from .resolver import is_address
 
@@ -161,7 +162,7 @@ class _Racer(Pollable):
         # way; Windows says so of all that are.
         on_its_way = code == errno.EWOULDBLOCK and os.name == "nt"
         if code and code != errno.EINPROGRESS and not on_its_way:
-            raise OSError(code, os.strerror(code))
+            raise OSError(code, os.strerror(code), place(self.address))
 
     def _ready(self, mask: int) -> None:
         try:

@@ -67,6 +67,8 @@ class Resolver:
             found = [item[4] for item in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)]
         except Exception as error:
             found = error  # whatever it is, it is who asks that must hear it
+            if isinstance(error, OSError):
+                error.filename = host  # which of all names it was
         try:
             self._reactor.call_soon_threadsafe(self._answer, host, port, found)
         except RuntimeError:

@@ -79,7 +79,7 @@ class Headers:
     Raises:
         ValueError: A name is not a token, or a value holds a control character, begins or ends
             with white space, or is not ISO-8859-1: nothing can be injected into a head.
-        TypeError: A name or a value is not a `str`.
+        TypeError: Something is not a pair, or a name or a value not a `str`.
     """
 
     __slots__ = ("_fields",)
@@ -87,8 +87,11 @@ class Headers:
     def __init__(self, fields: Fields = ()) -> None:
         self._fields: list[tuple[str, str]] = []
         pairs = fields.items() if hasattr(fields, "items") else fields
-        for name, value in pairs:
-            self.add(name, value)
+        for pair in pairs:
+            # A `str` of two characters would pass for a pair.
+            if isinstance(pair, str) or len(pair) != 2:
+                raise TypeError(f"{pair!r} is not a header field's pair of name and value")
+            self.add(*pair)
 
     def add(self, name: str, value: str) -> None:
         """Add a field behind the others.

@@ -140,7 +140,9 @@ def parse_uri(text: str) -> URI:
     scheme, colon, rest = text.partition(":")
     scheme = scheme.lower()
     if not colon or (scheme not in _PORTS and scheme != _UNIX):
-        raise ValueError(f"scheme {scheme[:20]!a}, not ws, wss or {_UNIX} (RFC 6455 §3)")
+        raise ValueError(
+            f"a URI begins with ws://, wss:// or {_UNIX}://, not with {scheme[:20]!a}"
+        )
     # "Fragment identifiers are meaningless in the context of WebSocket URIs and MUST NOT be
     # used on these URIs" (RFC 6455 §3).
     if "#" in rest:

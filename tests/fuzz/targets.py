@@ -246,6 +246,9 @@ def head_seeds() -> list[bytes]:
         REQUEST.replace(field, field + b"Cookie: a=1; b=2\r\n" * 99),
         REQUEST.replace(field, field + b"X: " + 8185 * b"y" + b"\r\n"),
         REQUEST.replace(b"/chat ", b"/chat/a%2fb/?q=%41&x=+&y ").replace(b".com", b".com:8080"),
+        REQUEST.replace(b"/chat ", b"/caf%c3%a9/%e2%82%ac?%f0%9f%8c%8d ").replace(
+            b"Host", b"A: b\r\nHost"
+        ),
         REQUEST.replace(b"Host: server.example.com", b"Host: [::1]:80"),
         REQUEST.replace(b"http://example.com", b"https://example.com:8443"),
         REQUEST.replace(b"/chat ", b"http://server.example.com/chat "),

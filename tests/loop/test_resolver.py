@@ -175,6 +175,7 @@ def test_an_error_is_the_answer(reactor: Reactor, system: System, error: Excepti
     Resolver(reactor)("nowhere.example", 80, got.append)
     turn_until(reactor, lambda: got)
     assert got == [error]
+    assert not isinstance(error, OSError) or error.filename == "nowhere.example"
 
 
 def test_a_name_that_cannot_be_one_is_an_error(reactor: Reactor) -> None:

@@ -139,6 +139,12 @@ def test_a_field_that_is_not_of_strings_is_a_type_error(field: Any) -> None:
         Headers([field])
 
 
+@pytest.mark.parametrize("field", ["X-Key: 1", "ab", ("X", "1", "2"), ("X",)])
+def test_a_field_that_is_not_a_pair_is_a_type_error(field: Any) -> None:
+    with pytest.raises(TypeError, match="pair of name and value"):
+        Headers([field])
+
+
 def test_a_refused_field_is_not_added() -> None:
     headers = Headers({"A": "1"})
     with pytest.raises(ValueError, match="value"):
