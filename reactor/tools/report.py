@@ -27,7 +27,11 @@ _MOST_OF_A_BODY = 400
 
 def text_of(error: Exception) -> str:
     """Return what `error` says, without the number that an `OSError` puts before it."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if getattr(error, "reason", None) == "WRONG_VERSION_NUMBER":
+        text = f"no TLS is spoken there: {text}"  # what came was no record of TLS at all
+    where = getattr(error, "filename", None)
+    return f"{text}: {where}" if where else text
 
 
 class Report:

@@ -61,10 +61,18 @@ def refusal(body: bytes) -> HandshakeError:
     return HandshakeError(403, "not today\x07", Headers({"X-Why": "no"}), body)
 
 
+class NoTls(OSError):
+    """What OpenSSL says of an answer that is no TLS."""
+
+    reason = "WRONG_VERSION_NUMBER"
+
+
 @pytest.mark.parametrize(
     ("error", "text"),
     [
         (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (ConnectionRefusedError(111, "Refused", "127.0.0.1:1"), "Refused: 127.0.0.1:1"),
+        (NoTls(1, "wrong version number"), "no TLS is spoken there: wrong version number"),
         (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
         (TimeoutError("too late"), "too late"),
         (ConnectionResetError(), "ConnectionResetError"),
