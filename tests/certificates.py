@@ -103,3 +103,18 @@ def files(folder: pathlib.Path, *names: str, expired: bool = False) -> Files:
         with open(path, "wb") as file:
             file.write(data)
     return paths
+
+
+def encrypt(path: str) -> None:
+    """Encrypt the private key in a file."""
+    encoding = programs.module("cryptography.hazmat.primitives.serialization")
+    with open(path, "rb") as file:
+        key = encoding.load_pem_private_key(file.read(), None)
+    with open(path, "wb") as file:
+        file.write(
+            key.private_bytes(
+                encoding.Encoding.PEM,
+                encoding.PrivateFormat.PKCS8,
+                encoding.BestAvailableEncryption(b"secret"),
+            )
+        )

@@ -15,7 +15,6 @@ from reactor.loop.transport import Transport
 from reactor.protocol.auth import Authenticator
 from reactor.protocol.frames import pack_frame
 from reactor.protocol.http import Response
-from reactor.testing import FakeClock
 from tests import certificates
 from tests.recorder import TEXT
 from tests.scripted import (
@@ -33,29 +32,12 @@ from tests.scripted import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from reactor.protocol.handshake import Request
 
 FAILED = ["onerror", "onclose"]
-
-
-@pytest.fixture
-def net() -> Iterator[Net]:
-    net = Net()
-    yield net
-    net.close()
-    gc.collect()
-
-
-@pytest.fixture
-def timed() -> Iterator[Net]:
-    """One whose time goes only when it is told to."""
-    net = Net(FakeClock())
-    yield net
-    net.close()
-    gc.collect()
 
 
 def failure(net: Net, client: Noting) -> Any:

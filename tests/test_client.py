@@ -18,7 +18,6 @@ from reactor import Backoff, Client, HandshakeError, InvalidState, QueueFull, Re
 from reactor.loop.resolver import Resolver
 from reactor.protocol.frames import pack_frame
 from reactor.protocol.http import http_date
-from reactor.testing import FakeClock
 from tests.recorder import PING, TEXT
 from tests.scripted import (
     Net,
@@ -34,26 +33,9 @@ from tests.scripted import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 KIB = 1024
-
-
-@pytest.fixture
-def net() -> Iterator[Net]:
-    net = Net()
-    yield net
-    net.close()
-    gc.collect()
-
-
-@pytest.fixture
-def timed() -> Iterator[Net]:
-    """One whose time goes only when it is told to."""
-    net = Net(FakeClock())
-    yield net
-    net.close()
-    gc.collect()
 
 
 both = pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import random
 import socket
 import subprocess
@@ -14,30 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reactor import Backoff, State
-from reactor.testing import FakeClock
 from tests.scripted import Net, Noting, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def net() -> Iterator[Net]:
-    net = Net()
-    yield net
-    net.close()
-    gc.collect()
-
-
-@pytest.fixture
-def timed() -> Iterator[Net]:
-    """One whose time goes only when it is told to."""
-    net = Net(FakeClock())
-    yield net
-    net.close()
-    gc.collect()
 
 
 def echo(client: Any, message: Any) -> None:

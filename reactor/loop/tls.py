@@ -62,7 +62,9 @@ def server_context(certificate: str, key: str | None = None) -> ssl.SSLContext:
         key: The path of its private key; by default in the same file.
 
     Raises:
-        OSError: A file cannot be read, or does not hold that (`ssl.SSLError`).
+        OSError: A file cannot be read, does not hold that, or the two do not fit
+            (`ssl.SSLError`).
+        ValueError: The key is encrypted.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -70,8 +72,13 @@ def server_context(certificate: str, key: str | None = None) -> ssl.SSLContext:
     # PyPy has no name for it.
     context.options |= getattr(ssl, "OP_NO_RENEGOTIATION", 0)
     context.set_alpn_protocols(["http/1.1"])
-    context.load_cert_chain(certificate, key)
+    context.load_cert_chain(certificate, key, password=_no_password)
     return context
+
+
+def _no_password() -> str:
+    # Without this OpenSSL asks for it on the terminal, and the server stands still.
+    raise ValueError("the key is encrypted")
 
 
 class Tls:

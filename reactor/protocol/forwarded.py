@@ -289,11 +289,6 @@ class ProxyReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    @property
-    def started(self) -> bool:
-        """Whether a byte of the head has come."""
-        return bool(self._buffer)
-
     def feed(self, data: bytes) -> tuple[Any, bytes] | None:
         """Take the next bytes.
 

@@ -416,8 +416,12 @@ def _upgrade_required(reason: str) -> HandshakeError:
     return HandshakeError(426, reason, fields)
 
 
-def extra_fields(fields: Fields) -> Headers:
-    """Return the user's further fields of a 101.
+def extra_fields(fields: Fields, head: str = "a 101 (RFC 6455 §4.2.2)") -> Headers:
+    """Return the user's further fields of a head of the opening handshake.
+
+    Args:
+        fields: They.
+        head: Whose they are, for the error.
 
     Raises:
         TypeError: They are no fields.
@@ -427,7 +431,7 @@ def extra_fields(fields: Fields) -> Headers:
     for field in extra.items():
         name = field[0].lower()
         if name in _OURS or name.startswith("sec-websocket-"):
-            raise ValueError(f"field {name} of a 101 is not the user's (RFC 6455 §4.2.2)")
+            raise ValueError(f"field {name} of {head} is not the user's")
     return extra
 
 

@@ -22,8 +22,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Union
 
-    from .http import Fields
-
     Tunnel = Union["HttpConnect", "Socks5"]
 
 _PORTS = {"http": 80, "https": 443, "socks5": 1080}
@@ -167,31 +165,25 @@ class HttpConnect:
         proxy: Its user and password are sent with the request, as it will ask for them.
         host: See `tunnel`.
         port: See `tunnel`.
-        headers: Further fields of the request.
 
     Attributes:
         done: Whether the tunnel is open.
         rest: What came behind the proxy's answer.
 
     Raises:
-        ValueError: Host or port is not one, or a field is not one, or one that is not yours.
+        ValueError: Host or port is not one.
     """
 
     __slots__ = ("_begun", "_interim", "_reader", "_request", "_target", "done", "rest")
 
-    def __init__(self, proxy: Proxy, host: str, port: int, headers: Fields = ()) -> None:
+    def __init__(self, proxy: Proxy, host: str, port: int) -> None:
         self.done = False
         self.rest = b""
         self._target = _authority(host, port)
         # RFC 9112 §3.2: "A client MUST send a Host header field [...] in all HTTP/1.1 request
         # messages"; that of a CONNECT says the same as its target.
         fields = Headers({"Host": self._target})
-        for name, value in Headers(headers).items():
-            # "A CONNECT request message does not have content" (RFC 9110 §9.3.6).
-            if name.lower() in ("host", "content-length", "transfer-encoding"):
-                raise ValueError(f"field {name} of a CONNECT is not the user's")
-            fields.add(name, value)
-        if proxy.user is not None and "Proxy-Authorization" not in fields:
+        if proxy.user is not None:
             fields.add("Proxy-Authorization", _basic(proxy.user, proxy.password or ""))
         line = f"CONNECT {self._target} HTTP/1.1\r\n"
         self._request = line.encode() + fields.pack() + b"\r\n"

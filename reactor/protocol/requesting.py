@@ -18,7 +18,7 @@ import os
 from binascii import b2a_base64
 
 from ..errors import HandshakeError
-from .handshake import accept_key
+from .handshake import accept_key, extra_fields
 from .http import REASONS, Headers, is_token, split_list
 
 TYPE_CHECKING = False
@@ -33,8 +33,6 @@ MAX_REDIRECTS = 5
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
 # What goes to the server that it was meant for, and to no other.
 _PRIVATE = frozenset(("authorization", "cookie", "host", "proxy-authorization"))
-# What this package says itself in a request, and the user therefore does not.
-_OURS = frozenset(("connection", "upgrade", "content-length", "transfer-encoding"))
 
 
 def new_key() -> str:
@@ -53,11 +51,7 @@ def check_fields(fields: Fields) -> Headers:
         TypeError: They are no fields.
         ValueError: They are not well-formed, or one is of those that open the connection.
     """
-    headers = Headers(fields)
-    for field in headers.items():
-        name = field[0].lower()
-        if name in _OURS or name.startswith("sec-websocket-"):
-            raise ValueError(f"field {name} of the request is not the user's (RFC 6455 §4.1)")
+    headers = extra_fields(fields, "a request (RFC 6455 §4.1)")
     if len(headers.get_all("Host")) > 1:
         raise ValueError("more than one Host field (RFC 9112 §3.2)")
     return headers

@@ -83,31 +83,13 @@ def shown(text: str) -> str:
 
 
 def context(cert: str, key: str) -> ssl.SSLContext:
-    """Return the TLS context that shows what these files hold.
-
-    Args:
-        cert: The file of the certificate and of those that lead to a root.
-        key: The file of the private key.
-
-    Raises:
-        OSError: A file cannot be read, or the two do not fit.
-        ValueError: The key is encrypted.
-    """
-    import ssl
+    """Return the TLS context that shows what these files hold; see `server_context`."""
+    from reactor.loop.tls import server_context
 
     for name in (cert, key):
         with open(name, "rb"):
             pass  # OpenSSL would not say which of them is missing
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.minimum_version = ssl.TLSVersion.TLSv1_2
-    made.set_alpn_protocols(["http/1.1"])
-    made.load_cert_chain(cert, key, password=_no_password)
-    return made
-
-
-def _no_password() -> str:
-    # Without this OpenSSL asks for it on the terminal, and the server stands still.
-    raise ValueError("the key is encrypted")
+    return server_context(cert, key)
 
 
 def why(error: Exception) -> str:

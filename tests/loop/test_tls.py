@@ -278,6 +278,15 @@ def test_the_context_of_a_server_has_its_certificate_and_no_renegotiation(
         server_context(files.authority)
 
 
+def test_a_key_that_is_encrypted_is_refused_and_nobody_is_asked_for_its_password(
+    tmp_path: pathlib.Path,
+) -> None:
+    files = certificates.files(tmp_path)
+    certificates.encrypt(files.key)
+    with pytest.raises(ValueError, match="the key is encrypted"):
+        server_context(files.certificate, files.key)
+
+
 def test_both_sides_offer_http(reactor: Reactor, tmp_path: pathlib.Path) -> None:
     files = certificates.files(tmp_path)
     client = client_context()

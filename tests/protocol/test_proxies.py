@@ -207,21 +207,6 @@ def test_a_user_without_a_password_has_an_empty_one(user: str, password: str | N
     assert base64.b64decode(basic).decode() == f"{user}:{password or ''}"
 
 
-def test_a_connect_takes_further_fields_one_of_which_may_authorize_it() -> None:
-    fields = {"User-Agent": "x", "proxy-authorization": "Bearer y"}
-    assert HttpConnect(HTTP_USER, "example.com", 80, fields).begin().split(b"\r\n")[2:] == [
-        *[b"User-Agent: x", b"proxy-authorization: Bearer y", b"", b""]
-    ]
-
-
-@pytest.mark.parametrize(
-    "fields", [{"Host": "x"}, {"content-length": "5"}, {"Transfer-Encoding": "chunked"}]
-)
-def test_a_connect_has_one_target_and_no_body(fields: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="is not the user's"):
-        HttpConnect(HTTP, "example.com", 80, fields)
-
-
 @pytest.mark.parametrize("proxy", [HTTP, SOCKS])
 @pytest.mark.parametrize(
     ("host", "port"),

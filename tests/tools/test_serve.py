@@ -25,7 +25,7 @@ import reactor
 from reactor.tools import main, serve
 from reactor.tools.serve import EchoServer
 
-from .. import certificates, programs
+from .. import certificates
 from .peers import FROM_A_TERMINAL, PATIENCE
 
 if TYPE_CHECKING:
@@ -650,15 +650,8 @@ def test_a_key_of_another_certificate_is_told_in_one_line(
 def test_a_key_that_is_encrypted_is_told_in_one_line_and_asks_for_nothing(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    encoding = programs.module("cryptography.hazmat.primitives.serialization")
     files = certificates.files(tmp_path)
-    key = encoding.load_pem_private_key(Path(files.key).read_bytes(), None)
-    encrypted = key.private_bytes(
-        encoding.Encoding.PEM,
-        encoding.PrivateFormat.PKCS8,
-        encoding.BestAvailableEncryption(b"secret"),
-    )
-    Path(files.key).write_bytes(encrypted)
+    certificates.encrypt(files.key)
     assert main(secured(files)) == 1
     assert capsys.readouterr().err == "cannot use the certificate: the key is encrypted\n"
 
