@@ -1,8 +1,9 @@
-"""What the tests of clients share: a reactor with all that a test has in it."""
+"""What tests share: how signals find them, and a reactor with all that a test has in it."""
 
 from __future__ import annotations
 
 import gc
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,10 @@ from tests.scripted import Net
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# A shell that runs this in the background has it ignore SIGINT, and all that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
