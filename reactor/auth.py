@@ -22,9 +22,9 @@ from .protocol.auth import (
     check_credentials,
     digest_response,
     parse_params,
-    quoted,
 )
 from .protocol.http import Response
+from .protocol.quoting import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from reactor.protocol.auth import (
     digest_response,
     parse_challenges,
     parse_params,
-    quoted,
 )
+from reactor.protocol.quoting import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

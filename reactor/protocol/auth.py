@@ -19,6 +19,7 @@ import os
 from binascii import b2a_base64
 
 from .http import is_token
+from .quoting import SPACE, quoted, split_unquoted, unquoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ _ALNUM = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TCHAR = "!#$%&'*+-.^_`|~" + _ALNUM
 _TOKEN68 = "-._~+/" + _ALNUM
 _ATTR_CHAR = frozenset(("!#$&+-.^_`|~" + _ALNUM).encode())
-_SPACE = " \t"
 _CONTROLS = frozenset(map(chr, [*range(32), 127]))
 
 # What hashlib calls them, the strongest first.
@@ -79,7 +79,7 @@ def parse_challenges(values: Iterable[str]) -> list[Challenge]:
         first = len(found)
         for element in _elements(value):
             word, rest = _cut(element)
-            behind = rest.lstrip(_SPACE)
+            behind = rest.lstrip(SPACE)
             if behind[:1] == "=":  # no scheme may be followed by that
                 if len(found) == first or found[-1].token68 is not None:
                     raise ValueError(f"parameter {element[:32]!a} of no scheme")
@@ -111,35 +111,9 @@ def parse_params(text: str) -> dict[str, str]:
 
 
 def _elements(text: str) -> list[str]:
-    """Return what the commas outside of quoted strings separate, less what is empty."""
-    _check_value(text)
-    ends = []
-    quoted = escaped = False
-    for index, char in enumerate(text):
-        if escaped:
-            escaped = False
-        elif char == '"':
-            quoted = not quoted
-        elif quoted:
-            escaped = char == "\\"
-        elif char == ",":
-            ends.append(index)
-    if quoted:
-        raise ValueError("quoted string without its end (RFC 9110 §5.6.4)")
-    starts = [0, *(end + 1 for end in ends)]
-    parts = [text[start:end].strip(_SPACE) for start, end in zip(starts, [*ends, len(text)])]
     # "A recipient MUST parse and ignore a reasonable number of empty list elements" (RFC 9110
     # §5.6.1.2); a head has room for no more than that.
-    return [part for part in parts if part]
-
-
-def _check_value(text: str) -> None:
-    try:
-        text.encode("latin-1")
-    except UnicodeEncodeError:
-        raise ValueError("a field's value is ISO-8859-1 (RFC 9110 §5.5)") from None
-    if not _CONTROLS.isdisjoint(text.replace("\t", "")):
-        raise ValueError("control character in a field's value (RFC 9110 §5.5)")
+    return [part for part in split_unquoted(text, ",") if part]
 
 
 def _cut(text: str) -> tuple[str, str]:
@@ -155,46 +129,18 @@ def _is_token68(text: str) -> bool:
 
 def _add(params: dict[str, str], text: str) -> None:
     word, rest = _cut(text)
-    name, behind = word.lower(), rest.lstrip(_SPACE)
+    name, behind = word.lower(), rest.lstrip(SPACE)
     if not name or behind[:1] != "=":
         raise ValueError(f"{text[:32]!a} is not a parameter (RFC 9110 §11.2)")
     # Which of two is meant is what whoever stands between would decide otherwise.
     if name in params:
         raise ValueError(f"parameter {name[:32]} twice")
-    value = behind[1:].lstrip(_SPACE)
+    value = behind[1:].lstrip(SPACE)
     if value[:1] == '"':
-        value = _unquoted(value)
+        value = unquoted(value)
     elif not is_token(value):
         raise ValueError(f"value of {name[:32]} that is neither token nor quoted string")
     params[name] = value
-
-
-def _unquoted(text: str) -> str:
-    """Return what a quoted string says (RFC 9110 §5.6.4).
-
-    `text` begins with one, and none in it is without its end; so if it ends elsewhere than
-    `text`, there is a quote inside.
-    """
-    chars = []
-    inside = iter(text[1:-1])
-    for char in inside:
-        if char == '"':
-            break
-        chars.append(next(inside, "") if char == "\\" else char)
-    else:
-        return "".join(chars)
-    raise ValueError(f"{text[:32]!a} goes on behind its quoted string")
-
-
-def quoted(text: str) -> str:
-    r"""Return `text` as a quoted string (RFC 9110 §5.6.4): `a "b"` becomes `"a \"b\""`.
-
-    Raises:
-        ValueError: It holds a control character, or is not ISO-8859-1.
-    """
-    _check_value(text)
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 # ---- names and passwords ----
@@ -446,7 +392,7 @@ def _check_digest(params: dict[str, str]) -> None:
     if "qop" not in params:
         # What RFC 2069 had: no cnonce, so that who makes the nonce can precompute passwords.
         raise ValueError("a challenge of Digest without qop (RFC 7616 §3.3)")
-    offered = [name.strip(_SPACE).lower() for name in params["qop"].split(",")]
+    offered = [name.strip(SPACE).lower() for name in params["qop"].split(",")]
     if "auth" not in offered:
         raise ValueError(f"qop {params['qop'][:32]!a} without auth")
     if _says_true(params, "userhash"):
