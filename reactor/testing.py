@@ -427,6 +427,9 @@ class Peer:
         """Note a message."""
         self.received.append(message)
 
+    def fragment_received(self, data: str | bytes, final: bool) -> None:
+        """Nothing: messages are put together here."""
+
     def ping_received(self, payload: bytes) -> None:
         """Note a ping, and answer it."""
         self.pings.append(payload)

@@ -191,6 +191,22 @@ class Frame:
         self.rsv3 = rsv3
         self.masking_key = masking_key
 
+    @classmethod
+    def of(cls, head: int, payload: bytes) -> Frame:
+        """Return the frame with this first byte and payload, without a masking key.
+
+        Raises:
+            ValueError: As the class does.
+        """
+        return cls(
+            head & 0x0F,
+            payload,
+            fin=bool(head & FIN),
+            rsv1=bool(head & RSV1),
+            rsv2=bool(head & RSV2),
+            rsv3=bool(head & RSV3),
+        )
+
     @property
     def head(self) -> int:
         """The first byte: FIN, RSV bits, opcode."""

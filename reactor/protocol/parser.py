@@ -3,7 +3,7 @@
 What a frame may begin with is a table of 256 entries, `START` between messages and `CONTINUED`
 inside one, so that every rule on RSV bits, opcodes, order and fragmented control frames is one
 look-up, and is applied before any length is trusted: first byte, mask bit, length form, limit,
-and only then is anything kept.
+and only then is anything kept. Extensions claim entries of these tables: see `tables`.
 
 A frame that is cut by the end of the input is not put together again: its payload goes on to
 the sink in the pieces in which it arrives. So nothing is scanned twice, a payload costs the
@@ -11,6 +11,8 @@ same in one piece and in a million, and invalid text is found in the piece that 
 """
 
 from __future__ import annotations
+
+from functools import cache
 
 from ..errors import ProtocolError
 from .frames import FIN, MASK, MAX_CONTROL, RSV1, RSV2, RSV3
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
         def frame_began(self, head: int, length: int) -> None:
             """A data frame that is a fragment, or not yet whole, will have `length` bytes."""
 
-        def frame_part(self, data: bytes | bytearray) -> None:
+        def frame_part(self, data: bytes | bytearray) -> bool | None:
             """The next bytes of the payload of the frame that has begun."""
 
         def frame_ended(self) -> bool | None:
@@ -46,17 +48,42 @@ if TYPE_CHECKING:
 ILLEGAL, WHOLE, FRAGMENT, CONTROL = 0, 1, 2, 3
 
 
-def _heads(kinds: dict[int, int]) -> bytes:
+@cache  # as many as there are configurations
+def tables(
+    first: int = 0, every: int = 0, opcodes: tuple[tuple[int, int], ...] = ()
+) -> tuple[bytes, bytes]:
+    """Return what a frame may begin with between messages, and inside one.
+
+    Args:
+        first: The RSV bits that extensions claim for the first frame of a message, as a mask.
+        every: Those that they claim for every data frame.
+        opcodes: The reserved opcodes that they claim, for frames that are not fragmented, each
+            with the RSV bits that such a frame may have.
+    """
+    control = {FIN | opcode: CONTROL for opcode in (0x8, 0x9, 0xA)}
+    start = {0x81: WHOLE, 0x82: WHOLE, 0x01: FRAGMENT, 0x02: FRAGMENT}
+    between, inside = dict(control), dict(control)
     # "MUST be 0 unless an extension is negotiated that defines meanings for non-zero values"
     # (RFC 6455 §5.2, RSV); "All control frames [...] MUST NOT be fragmented" (§5.5): whatever
-    # is not named is illegal.
-    control = {FIN | opcode: CONTROL for opcode in (0x8, 0x9, 0xA)}
-    legal = {**kinds, **control}
+    # is not named here is illegal.
+    for bits in range(0, 0x80, RSV3):
+        if not bits & ~(first | every):
+            between.update({bits | head: kind for head, kind in start.items()})
+        if not bits & ~every:
+            inside.update({bits | FIN: FRAGMENT, bits: FRAGMENT})
+        for opcode, rsv in opcodes:
+            if not bits & ~rsv:
+                between[bits | FIN | opcode] = CONTROL if opcode & 8 else WHOLE
+                if opcode & 8:  # it may come between the fragments of a message
+                    inside[bits | FIN | opcode] = CONTROL
+    return _table(between), _table(inside)
+
+
+def _table(legal: dict[int, int]) -> bytes:
     return bytes(legal.get(head, ILLEGAL) for head in range(256))
 
 
-START = _heads({0x81: WHOLE, 0x82: WHOLE, 0x01: FRAGMENT, 0x02: FRAGMENT})
-CONTINUED = _heads({0x80: FRAGMENT, 0x00: FRAGMENT})
+START, CONTINUED = tables()
 
 
 class FrameParser:
@@ -213,23 +240,28 @@ class FrameParser:
     def _go_on(self, data: bytes, pos: int, size: int) -> tuple[int, bool | None]:
         """Hand over what `data` holds of the frame that has begun."""
         end = min(size, pos + self.remaining)
+        stop: bool | None = False
         if end > pos:
-            self._sink.frame_part(self._unmasked(data[pos:end], self._key))
-            return end, self._advance(end - pos)
-        return pos, self._advance(0)
+            part = self._unmasked(data[pos:end], self._key)
+            self._advance(end - pos)
+            stop = self._sink.frame_part(part)
+        return end, self._ended() or stop
 
     def _unmasked(self, payload: bytes, key: bytes) -> bytes | bytearray:
         return apply_mask(payload, key) if key else payload
 
-    def _advance(self, count: int) -> bool | None:
+    def _advance(self, count: int) -> None:
         self.remaining -= count
-        if not self.remaining:
-            self._key = b""
-            return self._sink.frame_ended()
         turn = count & 3
         if turn and self._key:
             self._key = self._key[turn:] + self._key[:turn]
-        return False
+
+    def _ended(self) -> bool | None:
+        """Say so if the frame that has begun is whole; return whether the sink says to stop."""
+        if self.remaining:
+            return False
+        self._key = b""
+        return self._sink.frame_ended()
 
     def received_into(self, buffer: bytearray, start: int, count: int) -> bool | None:
         """Take `count` bytes of the frame that has begun, already in their place.
@@ -244,7 +276,8 @@ class FrameParser:
         """
         if self._key:
             mask_in_place(buffer, start, start + count, self._key)
-        return self._advance(count)
+        self._advance(count)
+        return self._ended()
 
 
 _MASKED = {True: "masked by a server", False: "not masked by a client"}
@@ -264,12 +297,13 @@ def _extended_length(field: bytes) -> int:
 
 def _why_illegal(head: int, heads: bytes) -> str:
     opcode = head & 0x0F
-    if head & (RSV1 | RSV2 | RSV3):
-        return f"reserved bits in first byte {head:#04x}, no extension (RFC 6455 §5.2)"
+    bits = head & (RSV1 | RSV2 | RSV3)
+    if bits and heads[head & ~bits]:
+        return f"reserved bits in first byte {head:#04x}, not negotiated (RFC 6455 §5.2)"
     if opcode in (0x8, 0x9, 0xA):
         return "fragmented control frame (RFC 6455 §5.5)"
     if opcode > 2:
         return f"reserved opcode {opcode:#x} (RFC 6455 §5.2)"
-    if heads is START:
+    if heads[0x81]:
         return "continuation frame without a message to continue (RFC 6455 §5.4)"
     return f"opcode {opcode:#x} inside a fragmented message (RFC 6455 §5.4)"

@@ -22,17 +22,18 @@ moment, until what was written has left.
 
 from __future__ import annotations
 
-from codecs import utf_8_decode
 from enum import IntEnum
 
 from ..errors import InvalidPayload, MessageTooBig, ProtocolError
+from .assembly import BinaryParts, TextParts, WholeBinary, WholeText, not_utf8
 from .frames import FIN, Opcode, as_bytes, pack_frame, pack_message
 from .parser import CONTINUED, START, FrameParser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from typing import Any, Protocol
 
+    from .assembly import Assembly, Deliver
     from .frames import BytesLike
 
     class SessionEvents(Protocol):
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 
         def message_received(self, message: str | bytes) -> bool | None:
             """A whole message; return true to stop the parser."""
+
+        def fragment_received(self, data: str | bytes, final: bool) -> bool | None:
+            """A part of a message, if they are handed on so; return true to stop the parser."""
 
         def ping_received(self, payload: bytes) -> bool | None:
             """A ping, to be answered by `Session.pong`; return true to stop the parser."""
@@ -94,9 +98,8 @@ LARGE = 16 * 1024
 # The room that is made for one read of it: a peer that declares much and sends little has us
 # hold so much, and not what it declared.
 _ROOM = 64 * 1024
-# Text is kept in pieces of at least so many characters, so that a message that comes byte by
-# byte is not held as a million strings.
-_PIECE = 4096
+# What has no limit: more than a frame can have (RFC 6455 §5.2).
+_UNLIMITED = 1 << 64
 
 _MAX_REASON = 123  # bytes: a control frame's 125 less the code
 
@@ -138,6 +141,17 @@ def cut_reason(reason: str) -> str:
     return reason.encode()[:_MAX_REASON].decode("utf-8", "ignore")
 
 
+def sendable(error: ProtocolError) -> ProtocolError:
+    """Return an error whose code and reason can be sent: an extension's own may have others."""
+    try:
+        check_close(error.code, cut_reason(error.reason))
+    except (AttributeError, TypeError, ValueError):
+        fault = ProtocolError(1011, "an extension failed")
+        fault.__cause__ = error
+        return fault
+    return error
+
+
 def _parse_close(payload: bytes) -> tuple[int, str]:
     if not payload:
         return 1005, ""
@@ -160,42 +174,55 @@ class Session:
         client: Whether this side is the client: it masks, and accepts unmasked frames only.
         max_message: The most bytes that a message may have, over all its frames.
         max_fragments: The most frames that a message may have; empty ones count.
+        in_parts: Whether messages are handed on in the parts in which they come, by
+            `events.fragment_received`: then those two limits do not apply.
 
     Attributes:
+        client: See the argument.
         state: `OPEN`, `CLOSING` or `CLOSED`; `TRANSITIONS` says how it moves.
     """
 
     __slots__ = (
-        "_client",
+        "_assembly",
         "_deliver",
         "_events",
         "_final",
         "_fragments",
+        "_in_parts",
+        "_in_place",
         "_max_fragments",
         "_max_message",
         "_parser",
-        "_pieces",
-        "_stored",
-        "_text",
-        "_undecoded",
+        "_room",
+        "client",
         "state",
     )
 
+    # What a frame may begin with, between messages and inside one.
+    _heads = START, CONTINUED
+
     def __init__(
-        self, events: SessionEvents, *, client: bool, max_message: int, max_fragments: int
+        self,
+        events: SessionEvents,
+        *,
+        client: bool,
+        max_message: int,
+        max_fragments: int,
+        in_parts: bool = False,
     ) -> None:
         self._events = events
-        self._deliver = events.message_received
-        self._client = client
-        self._max_message = max_message
-        self._max_fragments = max_fragments
-        self._parser = FrameParser(self, masked=not client, room=max_message)
+        self._deliver: Deliver = events.message_received
+        if in_parts:
+            self._deliver = self._whole_part
+        self.client = client
+        self._in_parts = in_parts
+        self._max_message = self._room = _UNLIMITED if in_parts else max_message
+        self._max_fragments = _UNLIMITED if in_parts else max_fragments
+        self._parser = FrameParser(self, masked=not client, room=self._room)
         self._fragments = 0
         self._final = False
-        self._text = False
-        self._pieces: list[str] = []
-        self._undecoded = b""
-        self._stored: bytearray | None = None
+        self._in_place = False
+        self._assembly: Assembly | None = None
         self.state = State.OPEN
 
     # ---- bytes from the peer ----
@@ -228,77 +255,65 @@ class Session:
             try:
                 text = payload.decode()
             except UnicodeDecodeError as error:
-                raise _not_utf8(error.reason, error.start) from None
+                raise not_utf8(error.reason, error.start) from None
             return self._deliver(text)
         return self._deliver(bytes(payload))
 
+    def _whole_part(self, message: str | bytes) -> bool | None:
+        return self._events.fragment_received(message, True)
+
     def frame_too_big(self, length: int) -> ProtocolError:
         """Return the error for a frame with which its message passes the limit."""
-        used = self._max_message - self._parser.room
+        used = self._room - self._parser.room
         return MessageTooBig(used + length, self._max_message)
 
     def frame_began(self, head: int, length: int) -> None:
         """Begin a message, or go on with it; called by the parser."""
         opcode = head & 0x0F
         if opcode != Opcode.CONTINUATION:
-            self._text = opcode == Opcode.TEXT
+            self._assembly = self._assemble(opcode == Opcode.TEXT)
             self._fragments = 0
         self._fragments += 1
         if self._fragments > self._max_fragments:
             raise ProtocolError(1008, f"message of over {self._max_fragments} fragments")
         self._final = head >= FIN
         parser = self._parser
-        parser.heads = START if self._final else CONTINUED
-        parser.room = self._max_message if self._final else parser.room - length
-        if not self._text and self._stored is None:
-            self._stored = bytearray()
-        if not self._text and length >= LARGE:
-            self._events.large_frame(True)
+        parser.heads = self._heads[not self._final]
+        parser.room = self._room if self._final else parser.room - length
+        if length >= LARGE and isinstance(self._assembly, WholeBinary):
+            self._receive_in_place(True)
 
-    def frame_part(self, data: bytes | bytearray) -> None:
-        """Keep the next bytes of the message; called by the parser."""
-        if self._text:
-            self._decode(data, False)
-        else:
-            assert self._stored is not None
-            self._stored += data
+    def _assemble(self, text: bool) -> Assembly:
+        if self._in_parts:
+            # After our own `close` they are dropped as whole messages are.
+            deliver = self._events.fragment_received if self._deliver is not _drop else _drop
+            return TextParts(deliver) if text else BinaryParts(deliver)
+        return WholeText(self._deliver) if text else WholeBinary(self._deliver)
+
+    def frame_part(self, data: bytes | bytearray) -> bool | None:
+        """Take the next bytes of the message; called by the parser."""
+        return self._take(data, self._final and not self._parser.remaining)
 
     def frame_ended(self) -> bool | None:
         """Deliver the message if that was its last frame; called by the parser."""
-        stored = self._stored
-        if stored is not None and len(stored) >= LARGE:
-            self._events.large_frame(False)
-        if not self._final:
-            return False
-        if self._text:
-            self._decode(b"", True)
-            text = "".join(self._pieces)
-            self._pieces = []
-            return self._deliver(text)
-        self._stored = None
-        return self._deliver(bytes(stored or b""))
+        if self._in_place:
+            self._receive_in_place(False)
+        if not self._final or self._assembly is None:
+            return False  # it goes on, or was delivered with its last part
+        return self._take(b"", True)
 
-    def _decode(self, data: bytes | bytearray, final: bool) -> None:
-        # "When an endpoint is to interpret a byte stream as UTF-8 but finds that the byte
-        # stream is not, in fact, a valid UTF-8 stream, that endpoint MUST _Fail the WebSocket
-        # Connection_" (RFC 6455 §8.1): in the first piece that shows it.
-        undecoded = self._undecoded + data if self._undecoded else data
-        try:
-            text, used = utf_8_decode(undecoded, "strict", final)
-        except UnicodeDecodeError as error:
-            raise _not_utf8(error.reason, self._decoded() + error.start) from None
-        self._undecoded = rest = bytes(undecoded[used:])
-        # These two can only begin a surrogate, yet CPython waits for its third byte.
-        if b"\xed\xa0" <= rest < b"\xee":
-            raise _not_utf8("invalid continuation byte", self._decoded() + used)
-        pieces = self._pieces
-        if pieces and len(pieces[-1]) < _PIECE:
-            pieces[-1] += text
-        elif text:
-            pieces.append(text)
+    def _take(self, data: bytes | bytearray, final: bool) -> bool | None:
+        assembly = self._assembly
+        assert assembly is not None
+        if final:
+            self._assembly = None
+            if self._in_place:
+                self._receive_in_place(False)
+        return assembly.take(data, final)
 
-    def _decoded(self) -> int:
-        return sum(len(piece.encode()) for piece in self._pieces)
+    def _receive_in_place(self, begun: bool) -> None:
+        self._in_place = begun
+        self._events.large_frame(begun)
 
     def control(self, head: int, payload: bytes | bytearray) -> bool | None:
         """Handle a control frame; called by the parser."""
@@ -308,10 +323,10 @@ class Session:
             # unless it already received a Close frame" (RFC 6455 §5.5.2). After our own Close
             # nothing is sent either: the peer must not expect it.
             if self.state is State.OPEN:
-                return self._events.ping_received(payload)
+                return self._events.ping_received(payload) or self.state is _CLOSED
             return False
         if opcode == Opcode.PONG:
-            return self._events.pong_received(payload)
+            return self._events.pong_received(payload) or self.state is _CLOSED
         code, reason = _parse_close(payload)
         if self.state is State.OPEN:
             # "If an endpoint receives a Close frame and did not previously send a Close frame,
@@ -335,19 +350,22 @@ class Session:
 
         The view must be released before anything else is called here.
         """
-        stored = self._stored
-        assert stored is not None
+        stored = self._stored()
         room = min(self._parser.remaining, _ROOM)
         stored += bytes(room)
         return memoryview(stored)[-room:]
 
     def filled(self, count: int, room: int) -> None:
         """Take `count` bytes that were received into `vacancy()`, which had `room`."""
-        stored = self._stored
-        assert stored is not None
+        stored = self._stored()
         start = len(stored) - room
         del stored[start + count :]
         self._parser.received_into(stored, start, count)
+
+    def _stored(self) -> bytearray:
+        assembly = self._assembly
+        assert isinstance(assembly, WholeBinary), "no other is received in place"
+        return assembly.stored
 
     # ---- to the peer ----
 
@@ -358,7 +376,7 @@ class Session:
             TypeError: It is neither `str` nor bytes-like.
             ValueError: The `str` holds a surrogate, which has no UTF-8.
         """
-        return pack_message(message, self._client)
+        return pack_message(message, self.client)
 
     def ping(self, payload: BytesLike) -> None:
         """Write a ping (RFC 6455 §5.5.2).
@@ -387,8 +405,21 @@ class Session:
         """
         payload = check_close(code, reason)
         self._write(Opcode.CLOSE, payload)
-        self._deliver = _drop
+        self.mute()
         self._move(Event.CLOSE_SENT)
+
+    def deliver_to(self, deliver: Deliver) -> None:
+        """Have whole messages delivered to another function from now on; parts stay parts."""
+        if self._deliver is not _drop and not self._in_parts:
+            self._deliver = deliver
+            if self._assembly is not None:
+                self._assembly.deliver = deliver
+
+    def mute(self) -> None:
+        """Drop messages from now on: our Close is sent, or waits behind what is being sent."""
+        self._deliver = _drop
+        if self._assembly is not None:
+            self._assembly.deliver = _drop
 
     def fail(self, error: ProtocolError) -> None:
         """Fail the connection (RFC 6455 §7.1.7): our Close, unless it is sent already, and end.
@@ -403,21 +434,19 @@ class Session:
         self._events.violated(error)
 
     def _write(self, opcode: int, payload: bytes) -> None:
-        self._events.write(pack_frame(FIN | opcode, payload, self._client))
+        self._events.write(pack_frame(FIN | opcode, payload, self.client))
 
     def _move(self, event: int) -> None:
         self.state = TRANSITIONS[self.state, event]
         if self.state is State.CLOSED:
-            # Whoever holds on to a connection that has ended does not hold half a message.
-            self._pieces, self._undecoded, self._stored = [], b"", None
+            # Whoever holds on to a connection that has ended does not hold half a message, nor
+            # what a pause has left.
+            self._assembly = None
+            self._parser.drop()
 
 
-def _drop(message: str | bytes) -> None:
+def _drop(*message: Any) -> None:
     """After our own Close, messages are dropped, as the WHATWG `WebSocket` does."""
-
-
-def _not_utf8(reason: str, at: int) -> InvalidPayload:
-    return InvalidPayload(f"text message: {reason} at byte {at} (RFC 6455 §8.1)")
 
 
 def _control_payload(payload: BytesLike) -> bytes:

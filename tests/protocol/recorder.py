@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reactor.protocol.assembly import WholeBinary, WholeText
 from reactor.protocol.session import Session, State
 
 from .wire import read_frame
@@ -22,7 +23,8 @@ class Recorder:
     """Holds a session and notes its events, in order; plays a connection that echoes.
 
     A message "close" is answered by our own Close; "stop" and what `stop` names make the parser
-    stop, as a connection does that pauses.
+    stop, as a connection does that pauses. Of messages that are handed on in parts, each part
+    is noted, and what a message brings comes with its last.
     """
 
     def __init__(
@@ -33,15 +35,24 @@ class Recorder:
         max_fragments: int = 1 << 14,
         stop: Iterable[str] = (),
         echo: bool = True,
+        in_parts: bool = False,
     ) -> None:
         self.events: list[Event] = []
         self.stop = frozenset(stop)
         self.echo = echo
         self.large = False
-        self.session = Session(
-            self, client=client, max_message=max_message, max_fragments=max_fragments
+        self.session = self.make(
+            client=client,
+            max_message=max_message,
+            max_fragments=max_fragments,
+            in_parts=in_parts,
         )
         self._client = client
+        self._parts: list[Any] = []
+
+    def make(self, **options: Any) -> Session:
+        """Return the session; a subclass may take another."""
+        return Session(self, **options)
 
     # ---- from the session ----
 
@@ -54,6 +65,20 @@ class Recorder:
     def message_received(self, message: str | bytes) -> bool:
         assert self.session.state is State.OPEN
         self.events.append(("message", message))
+        return self._taken(message)
+
+    def fragment_received(self, data: str | bytes, final: bool) -> bool:
+        assert self.session.state is State.OPEN
+        assert data or final
+        self.events.append(("part", data, final))
+        self._parts.append(data)
+        if not final:
+            return "part" in self.stop
+        message = type(data)().join(self._parts)
+        self._parts.clear()
+        return self._taken(message) or "part" in self.stop
+
+    def _taken(self, message: str | bytes) -> bool:
         if message == "close":
             self.session.close(1000, "bye")
         elif self.echo:
@@ -101,9 +126,35 @@ class Recorder:
             data = data[count:]
 
     @property
+    def joined(self) -> tuple[list[Event], str | bytes]:
+        """The events, with a message for its parts; and what has come of an unfinished one."""
+        events: list[Event] = []
+        parts: list[Any] = []
+        for event in self.events:
+            if event[0] != "part":
+                events.append(event)
+                continue
+            parts.append(event[1])
+            if event[2]:
+                events.append(("message", type(event[1])().join(parts)))
+                parts.clear()
+        return events, type(parts[0])().join(parts) if parts else b""
+
+    @property
     def outcome(self) -> tuple[list[Event], State]:
         """All that can be seen from outside."""
         return self.events, self.session.state
+
+
+def held(session: Session) -> int:
+    """Return how many bytes of input a session holds."""
+    parser, assembly = session._parser, session._assembly
+    size = len(parser._unparsed) - parser._pos
+    if isinstance(assembly, WholeBinary):
+        size += len(assembly.stored)
+    elif isinstance(assembly, WholeText):
+        size += sum(map(len, assembly._pieces))
+    return size + len(getattr(assembly, "_undecoded", b""))
 
 
 def cut(data: bytes, cuts: Iterable[int]) -> list[bytes]:

@@ -164,6 +164,26 @@ def test_a_frame_that_could_not_be_sent_is_not_made(
         make()
 
 
+@pytest.mark.parametrize("head", range(256))
+def test_a_first_byte_and_a_payload_are_a_frame(head: int) -> None:
+    if head & 0x88 == 0x08:
+        with pytest.raises(ValueError, match="fragmented control frame"):
+            Frame.of(head, b"a")
+        return
+    frame = Frame.of(head, b"a")
+    assert (frame.head, frame.payload, frame.masking_key) == (head, b"a", b"")
+    assert frame.pack() == unmasked(head, b"a")
+    flags = frame.fin, frame.rsv1, frame.rsv2, frame.rsv3
+    assert flags == tuple(bool(head & bit) for bit in (0x80, 0x40, 0x20, 0x10))
+    assert frame.opcode == head & 0x0F
+
+
+def test_a_first_byte_makes_no_control_frame_of_over_125_bytes() -> None:
+    assert len(Frame.of(0x89, bytes(125)).payload) == 125
+    with pytest.raises(ValueError, match="control frame of 126 bytes"):
+        Frame.of(0x89, bytes(126))
+
+
 @given(st.binary(max_size=40), st.integers(1, 50), FLAGS, KEYS)
 def test_fragments_carry_the_message_and_its_flags(
     payload: bytes, size: int, flags: dict[str, bool], key: bytes

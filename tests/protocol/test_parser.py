@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor.errors import MessageTooBig, ProtocolError
-from reactor.protocol.parser import CONTINUED, START, FrameParser
+from reactor.protocol.frames import RSV1, RSV2, RSV3
+from reactor.protocol.parser import (
+    CONTINUED,
+    CONTROL,
+    FRAGMENT,
+    ILLEGAL,
+    START,
+    WHOLE,
+    FrameParser,
+    tables,
+)
 
 from .recorder import byte_by_byte, cut, cut_at_random
 from .wire import KEY, header, masked, unmasked
@@ -32,6 +42,7 @@ class Sink:
         client: bool = False,
         room: int = LIMIT,
         stops: Callable[[int, bytes], bool] = lambda head, payload: False,
+        heads: tuple[bytes, bytes] = (START, CONTINUED),
     ) -> None:
         self.frames: list[tuple[int, bytes]] = []
         self.parts = bytearray()
@@ -39,15 +50,17 @@ class Sink:
         self.length = 0
         self.stops = stops
         self.answer = False
+        self.between, self.inside = heads
         self.parser = FrameParser(self, masked=not client, room=room)
+        self.parser.heads = self.between
 
     def note(self, head: int, payload: bytes) -> bool:
         self.frames.append((head, payload))
         return self.answer or self.stops(head, payload)
 
     def message(self, head: int, payload: bytes | bytearray) -> bool:
-        assert self.parser.heads is START
-        assert head in (0x81, 0x82)
+        assert self.parser.heads is self.between
+        assert self.between[head] == WHOLE
         return self.note(head, bytes(payload))
 
     def frame_too_big(self, length: int) -> ProtocolError:
@@ -57,11 +70,13 @@ class Sink:
         assert self.head == -1
         assert self.parser.remaining == length
         self.head, self.length = head, length
-        self.parser.heads = START if head >= 0x80 else CONTINUED
+        self.parser.heads = self.between if head >= 0x80 else self.inside
 
-    def frame_part(self, data: bytes | bytearray) -> None:
+    def frame_part(self, data: bytes | bytearray) -> bool | None:
         assert data
         self.parts += data
+        assert self.parser.remaining == self.length - len(self.parts)
+        return False
 
     def frame_ended(self) -> bool:
         head, payload = self.head, bytes(self.parts)
@@ -186,9 +201,9 @@ def test_a_message_inside_a_message_is_refused_in_whatever_piece_it_comes(head: 
 @pytest.mark.parametrize(
     ("heads", "head", "why"),
     [
-        (START, 0xC1, "reserved bits in first byte 0xc1, no extension"),
-        (CONTINUED, 0xA0, "reserved bits in first byte 0xa0, no extension"),
-        (START, 0x9A, "reserved bits in first byte 0x9a, no extension"),
+        (START, 0xC1, "reserved bits in first byte 0xc1, not negotiated"),
+        (CONTINUED, 0xA0, "reserved bits in first byte 0xa0, not negotiated"),
+        (START, 0x9A, "reserved bits in first byte 0x9a, not negotiated"),
         (START, 0x08, "fragmented control frame"),
         (CONTINUED, 0x0A, "fragmented control frame"),
         (START, 0x83, "reserved opcode 0x3"),
@@ -235,6 +250,148 @@ def test_a_control_frame_over_125_bytes_is_refused_in_its_second_byte(
 ) -> None:
     with pytest.raises(ProtocolError, match="control frame over 125 bytes"):
         Sink(client=client).parser.feed(bytes((head, second if client else second | 0x80)))
+
+
+# ---- what extensions claim ----
+
+BITS = range(0, 0x80, RSV3)
+# Opcodes, each with the bits of the extension that claims it.
+Opcodes = tuple[tuple[int, int], ...]
+OPCODES: tuple[Opcodes, ...] = (
+    (),
+    ((0x3, RSV1),),
+    ((0x7, 0), (0xB, RSV1 | RSV3)),
+    ((0xF, RSV2),),
+    (*((opcode, RSV3) for opcode in range(3, 8)), (0xC, 0)),
+)
+
+
+def kind(head: int, inside: bool, first: int, every: int, opcodes: Opcodes) -> int:
+    """What a first byte is, rule by rule."""
+    fin, rsv, opcode = head & 0x80, head & 0x70, head & 0x0F
+    if opcode in (0x8, 0x9, 0xA):
+        return CONTROL if fin and not rsv else ILLEGAL
+    if opcode == 0:
+        return FRAGMENT if inside and not rsv & ~every else ILLEGAL
+    if opcode in (0x1, 0x2) and not inside and not rsv & ~(first | every):
+        return WHOLE if fin else FRAGMENT
+    if fin and opcode in dict(opcodes) and not rsv & ~dict(opcodes)[opcode]:
+        return CONTROL if opcode & 8 else ILLEGAL if inside else WHOLE
+    return ILLEGAL
+
+
+@pytest.mark.parametrize("opcodes", OPCODES)
+@pytest.mark.parametrize("every", BITS)
+@pytest.mark.parametrize("first", BITS)
+def test_a_first_byte_is_what_the_claims_make_of_it(
+    first: int, every: int, opcodes: Opcodes
+) -> None:
+    between, inside = tables(first, every, opcodes)
+    for head in range(256):
+        assert between[head] == kind(head, False, first, every, opcodes), hex(head)
+        assert inside[head] == kind(head, True, first, every, opcodes), hex(head)
+
+
+def test_nothing_is_claimed_by_default() -> None:
+    assert tables(0, 0, ()) == (START, CONTINUED)
+    assert [head for head in range(256) if START[head]] == sorted(LEGAL["between messages"][1])
+
+
+def refused(sink: Sink, good: list[tuple[int, bytes]], head: int, why: str) -> None:
+    """Check that a frame is refused behind good ones, whole and in its first byte."""
+    for wrong in (masked(head, b"x"), bytes((head,))):
+        fresh = Sink(heads=(sink.between, sink.inside))
+        with pytest.raises(ProtocolError, match=why) as error:
+            fresh.feed([packed(good) + wrong])
+        assert error.value.code == 1002
+        assert fresh.frames == good
+
+
+@ROLES
+def test_a_bit_of_messages_stands_on_first_frames_alone(client: bool) -> None:
+    sink = Sink(client=client, heads=tables(first=RSV1))
+    frames = [(0xC1, b"a"), (0x81, b"b"), (0x42, b"c"), (0x00, b"d"), (0x89, b"p"), (0x80, b"")]
+    frames += [(0xC2, bytes(300)), (0x41, b""), (0x80, b"e"), (0x01, b"f"), (0x80, b"g")]
+    data = packed(frames, client)
+    assert sink.feed([data]) == frames
+    assert Sink(client=client, heads=tables(first=RSV1)).feed(byte_by_byte(data)) == frames
+
+
+@pytest.mark.parametrize("head", [0xC0, 0x40])
+def test_a_bit_of_messages_does_not_stand_on_a_continuation(head: int) -> None:
+    refused(Sink(heads=tables(first=RSV1)), [(0x41, b"a")], head, "not negotiated")
+
+
+@ROLES
+def test_a_bit_of_frames_stands_on_any_data_frame(client: bool) -> None:
+    heads = tables(every=RSV2)
+    frames = [(0xA1, b"a"), (0x01, b"b"), (0x20, b"c"), (0xA0, b"d"), (0x22, bytes(300))]
+    frames += [(0x00, b""), (0x89, b"p"), (0x20, b"e"), (0x80, b"f"), (0x82, b"g")]
+    data = packed(frames, client)
+    assert Sink(client=client, heads=heads).feed([data]) == frames
+    assert Sink(client=client, heads=heads).feed(byte_by_byte(data)) == frames
+
+
+@pytest.mark.parametrize("head", [0xC8, 0xC9, 0xCA, 0xA9, 0x9A, 0xF8, 0x49])
+def test_no_bit_stands_on_a_control_frame_of_rfc_6455(head: int) -> None:
+    heads = tables(RSV1 | RSV2 | RSV3, RSV1 | RSV2 | RSV3, ((0xB, RSV1),))
+    why = "reserved bits" if head & 0x80 else "fragmented control frame"
+    refused(Sink(heads=heads), [], head, why)
+    refused(Sink(heads=heads), [(0x41, b"a")], head, why)
+
+
+@pytest.mark.parametrize(("claim", "head"), [(RSV1, 0xA1), (RSV2, 0xC1), (RSV1, 0xD2)])
+def test_a_bit_beside_the_claimed_one_is_refused(claim: int, head: int) -> None:
+    for heads in (tables(first=claim), tables(every=claim)):
+        refused(Sink(heads=heads), [(head & 0x8F | claim, b"a")], head, "not negotiated")
+
+
+@ROLES
+def test_a_claimed_data_opcode_is_a_whole_frame_in_whatever_pieces(client: bool) -> None:
+    heads = tables(first=RSV3, opcodes=((0x3, RSV3),))
+    frames = [(0x83, b"a"), (0x81, b"b"), (0x93, b""), (0x83, bytes(70_000)), (0x01, b"c")]
+    frames += [(0x80, b"d"), (0x83, bytes(126))]
+    data = packed(frames, client)
+    assert Sink(client=client, heads=heads).feed([data]) == frames
+    assert Sink(client=client, heads=heads).feed(cut(data, [1, 3, 9, 30, 5000])) == frames
+
+
+def test_a_claimed_data_opcode_has_its_place_between_messages_and_its_limit() -> None:
+    heads = tables(opcodes=((0x3, 0),))
+    refused(Sink(heads=heads), [(0x01, b"a")], 0x83, r"\(RFC 6455 §5\.")
+    refused(Sink(heads=heads), [], 0x84, "reserved opcode 0x4")
+    with pytest.raises(MessageTooBig):
+        Sink(room=10, heads=heads).feed([masked(0x83, bytes(11))])
+
+
+@ROLES
+def test_a_claimed_control_opcode_may_come_inside_a_message(client: bool) -> None:
+    heads = tables(first=RSV1, opcodes=((0xB, RSV1),))
+    frames = [(0x8B, b"a"), (0x41, b"b"), (0x8B, 125 * b"c"), (0xCB, b""), (0x80, b"d")]
+    data = packed(frames, client)
+    assert Sink(client=client, heads=heads).feed([data]) == frames
+    assert Sink(client=client, heads=heads).feed(byte_by_byte(data)) == frames
+
+
+def test_a_claimed_control_opcode_is_short_and_needs_no_room() -> None:
+    heads = tables(opcodes=((0xB, 0),))
+    assert Sink(room=0, heads=heads).feed([masked(0x8B, b"p")]) == [(0x8B, b"p")]
+    with pytest.raises(ProtocolError, match="control frame over 125 bytes"):
+        Sink(heads=heads).feed([masked(0x8B, bytes(126))])
+
+
+@pytest.mark.parametrize("head", [0x03, 0x0B, 0x43, 0x4B])
+def test_a_claimed_opcode_is_not_fragmented(head: int) -> None:
+    heads = tables(RSV1, RSV1, ((0x3, RSV1), (0xB, RSV1)))
+    refused(Sink(heads=heads), [], head, r"\(RFC 6455 §5\.")
+    refused(Sink(heads=heads), [(0x01, b"a")], head, r"\(RFC 6455 §5\.")
+
+
+def test_what_is_out_of_order_is_called_so_where_extensions_are_too() -> None:
+    heads = tables(RSV1, RSV2, ((0x3, RSV1), (0xB, RSV2)))
+    refused(Sink(heads=heads), [], 0x80, "continuation frame without a message")
+    refused(Sink(heads=heads), [(0x41, b"a")], 0x81, "0x1 inside a fragmented message")
+    refused(Sink(heads=heads), [(0x22, b"a")], 0x02, "0x2 inside a fragmented message")
 
 
 # ---- lengths ----
@@ -344,6 +501,62 @@ def test_the_sink_stops_the_parser_at_once(frame: bytes) -> None:
         assert [payload for _, payload in sink.frames[1:]] == [b"1", b"2"]
 
 
+class Parting(Sink):
+    """Says to stop at each part of a frame, and not at its end."""
+
+    def __init__(self) -> None:
+        super().__init__(stops=lambda head, payload: False)
+        self.ends: list[int] = []
+
+    def frame_part(self, data: bytes | bytearray) -> bool:
+        super().frame_part(data)
+        return True
+
+    def frame_ended(self) -> bool:
+        self.ends.append(len(self.parts))
+        return super().frame_ended()
+
+
+@pytest.mark.parametrize("frame", [masked(0x01, b"stop"), masked(0x82, bytes(200))])
+def test_a_part_of_a_frame_stops_the_parser_too(frame: bytes) -> None:
+    tail = masked(0x8A, b"1") + masked(0x8A, b"2")
+    head = len(frame) - (4 if len(frame) < 20 else 200)
+    for place in range(head + 1, len(frame)):
+        sink = Parting()
+        # Nothing is in hand: the part took it all.
+        assert sink.parser.feed(frame[:place]) is False
+        assert sink.parser.remaining == len(frame) - place
+        # Here its rest has come, and is told to be the end, and what is behind it waits.
+        assert sink.parser.feed(frame[place:] + tail) is True
+        assert sink.ends == [len(frame) - head]
+        assert len(sink.frames) == 1
+        assert sink.parser.feed(b"") is False
+        assert [payload for _, payload in sink.frames[1:]] == [b"1", b"2"]
+
+
+def test_a_fragment_in_one_piece_stops_the_parser_by_its_part() -> None:
+    sink = Parting()
+    two = masked(0x01, b"a") + masked(0x00, b"b")
+    assert sink.parser.feed(two + masked(0x80)) is True
+    assert sink.frames == [(0x01, b"a")]
+    assert sink.parser.feed(b"") is True
+    assert sink.frames == [(0x01, b"a"), (0x00, b"b")]
+    # The last one is empty: there is no part of it, and so no stop.
+    assert sink.parser.feed(b"") is False
+    assert sink.frames[2:] == [(0x80, b"")]
+
+
+def test_the_rest_of_a_frame_is_in_hand_after_a_stop_and_not_lost() -> None:
+    sink = Parting()
+    frame = masked(0x82, bytes(range(200)))
+    assert sink.parser.feed(frame[:50]) is False
+    sink.parser.keep(frame[50:90])
+    assert sink.parser.feed(frame[90:] + TINY) is True
+    assert sink.frames == [(0x82, bytes(range(200)))]
+    assert sink.parser.feed(b"") is False
+    assert sink.frames[1:] == [(0x81, b"x")]
+
+
 def test_a_stop_with_nothing_in_hand_leaves_nothing_to_do() -> None:
     sink = Sink(stops=lambda head, payload: True)
     assert sink.parser.feed(TINY) is False
@@ -451,8 +664,9 @@ def test_the_last_byte_may_be_received_into_its_place(client: bool) -> None:
     class Place(Sink):
         """Keeps the payload in one buffer, as a session does."""
 
-        def frame_part(self, data: bytes | bytearray) -> None:
+        def frame_part(self, data: bytes | bytearray) -> bool | None:
             self.parts += data
+            return None
 
         def fill(self, data: bytes) -> bool | None:
             start = len(self.parts)

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor.errors import MessageTooBig, ProtocolError
+from reactor.protocol.assembly import WholeText
 from reactor.protocol.session import (
     LARGE,
     TRANSITIONS,
@@ -23,10 +24,22 @@ from reactor.protocol.session import (
     State,
     check_close,
     cut_reason,
+    sendable,
 )
 
 from . import streams
-from .recorder import Recorder, cut, cut_at_random, every_way, in_pieces, received, whole
+from .recorder import (
+    Recorder,
+    byte_by_byte,
+    cut,
+    cut_at_random,
+    every_way,
+    held,
+    in_pieces,
+    kept,
+    received,
+    whole,
+)
 from .streams import BINARY, CLOSE, GROUPS, PING, PONG, STREAMS, TEXT, brief
 from .wire import KEY, header, masked, unmasked
 
@@ -316,6 +329,384 @@ def test_the_limit_counts_anew_for_each_message() -> None:
     assert recorder.events == 6 * [("message", bytes(300))]
 
 
+# ---- messages that are handed on in parts ----
+
+parts = functools.partial(Recorder, in_parts=True, echo=False)
+small_parts = functools.partial(small, in_parts=True)
+UNLIMITED = [name for name in GROUPS if name != "limits"]
+PART_STOPS: list[tuple[str, ...]] = [(), ("part",), ("ping", "pong")]
+
+
+def begins_with(whole: str | bytes, start: str | bytes) -> bool:
+    return not start or whole[: len(start)] == start
+
+
+def same_when_joined(one: Recorder, other: Recorder) -> bool:
+    """Whether both have been told the same, but for where the parts are cut."""
+    (events, rest), (others, other_rest) = one.joined, other.joined
+    if (events, one.session.state) != (others, other.session.state):
+        return False
+    if events and events[-1][0] == "violated":
+        # What a piece holds before the fault is handed on only if the piece ends there.
+        return begins_with(rest, other_rest) or begins_with(other_rest, rest)
+    return rest == other_rest
+
+
+@pytest.mark.parametrize("group", UNLIMITED)
+def test_the_parts_of_a_stream_are_what_the_specification_says(group: str) -> None:
+    for stream in GROUPS[group]:
+        recorder = whole(small_parts, stream.data)
+        # What has no limit cannot pass it, not even when it is dropped.
+        events = [event for event in stream.events if event != ("violated", 1009)]
+        assert brief(recorder.joined[0]) == events, stream.name
+
+
+@pytest.mark.parametrize("stop", PART_STOPS, ids=["on", "parts stop", "control frames stop"])
+@pytest.mark.parametrize("group", UNLIMITED)
+def test_the_parts_of_a_stream_are_the_same_together_in_any_pieces(
+    group: str, stop: tuple[str, ...]
+) -> None:
+    new = functools.partial(small_parts, stop=stop)
+    for stream in GROUPS[group]:
+        expected = whole(small_parts, stream.data)
+        assert same_when_joined(whole(new, stream.data), expected), stream.name
+        step = 7 if stop else 1
+        for way, recorder in every_way(new, stream.data, range(1, len(stream.data), step)):
+            assert same_when_joined(recorder, expected), f"{stream.name}, {way}"
+
+
+@given(
+    conversation=st.lists(PARTS, max_size=8),
+    end=ENDS.filter(lambda end: end[1] != streams.failed(1009)),
+    chance=st.randoms(use_true_random=False),
+    stop=st.sampled_from(PART_STOPS),
+)
+def test_the_parts_of_any_conversation_are_the_same_together(
+    conversation: list[Any],
+    end: tuple[bytes, list[Any]],
+    chance: random.Random,
+    stop: tuple[str, ...],
+) -> None:
+    frames = list(sent(conversation, masked))
+    data = b"".join(frame for frame, _ in frames) + end[0]
+    expected = [event for _, events in frames for event in events] + end[1]
+    new = functools.partial(small_parts, echo=False, stop=stop)
+    for feed in (in_pieces, received, kept):
+        recorder = feed(new, cut_at_random(data, chance))
+        assert brief(recorder.joined[0]) == brief(expected)
+        assert recorder.joined[1] == b""
+
+
+@given(data=st.binary(max_size=300), chance=st.randoms(use_true_random=False))
+def test_the_parts_of_noise_are_the_same_together(data: bytes, chance: random.Random) -> None:
+    data = masked(0x01, data[:50]) + bytes((0x80, 0x80 | len(data) % 126)) + data
+    expected = whole(parts, data)
+    assert same_when_joined(in_pieces(parts, cut_at_random(data, chance)), expected)
+
+
+def test_a_message_that_is_there_is_one_part() -> None:
+    recorder = whole(parts, masked(TEXT, b"a") + masked(BINARY, b"b") + masked(TEXT))
+    recorder.feed(masked(BINARY))
+    ends = [("part", "a", True), ("part", b"b", True), ("part", "", True), ("part", b"", True)]
+    assert recorder.events == ends
+
+
+def test_each_fragment_is_a_part() -> None:
+    recorder = parts()
+    recorder.feed(masked(0x02, b"a") + masked(0, b"b") + masked(0) + masked(0x80, b"c"))
+    recorder.feed(masked(0x01, b"d") + masked(0x80, b"e"))
+    assert recorder.events == [
+        *[("part", b"a", False), ("part", b"b", False), ("part", b"c", True)],
+        *[("part", "d", False), ("part", "e", True)],
+    ]
+
+
+@pytest.mark.parametrize(("head", "kind"), [(TEXT, str), (BINARY, bytes)])
+def test_a_frame_that_is_cut_is_handed_on_as_it_comes(head: int, kind: type) -> None:
+    recorder = parts()
+    for piece in cut(masked(head, b"abcdefgh"), [3, 6, 8, 13]):
+        recorder.feed(piece)
+    told = [(kind(data, "ascii") if kind is str else data) for data in (b"ab", b"cdefg", b"h")]
+    assert recorder.events == [
+        *[("part", told[0], False), ("part", told[1], False), ("part", told[2], True)]
+    ]
+    assert all(type(event[1]) is kind for event in recorder.events)
+
+
+@pytest.mark.parametrize(("head", "empty"), [(0x01, ""), (0x02, b"")])
+def test_an_empty_last_frame_is_an_empty_last_part(head: int, empty: str | bytes) -> None:
+    recorder = whole(parts, masked(head) + masked(0) + masked(0x80))
+    assert recorder.events == [("part", empty, True)]
+
+
+def test_parts_of_text_are_cut_between_characters() -> None:
+    text = "a☃é😀b"
+    for data in (masked(TEXT, text.encode()), masked(0x01, text.encode()) + masked(0x80)):
+        recorder = in_pieces(parts, byte_by_byte(data))
+        told = [event[1] for event in recorder.events]
+        assert [char for char in told if char] == list(text)
+        assert [event[2] for event in recorder.events] == [*[False] * (len(told) - 1), True]
+    assert held(recorder.session) == 0
+
+
+def test_a_part_holds_back_no_more_than_a_cut_character() -> None:
+    recorder = parts()
+    recorder.feed(masked(0x01, b"ab" + streams.SNOWMAN[:2]))
+    assert recorder.events == [("part", "ab", False)]
+    assert held(recorder.session) == 2
+    recorder.feed(masked(0x00, streams.SNOWMAN[2:] + b"c"))
+    assert recorder.events[1:] == [("part", "☃c", False)]
+    assert held(recorder.session) == 0
+
+
+@pytest.mark.parametrize("bad", streams.NOT_UTF8, ids=bytes.hex)
+def test_bad_text_fails_in_the_piece_that_shows_it_behind_the_parts_before(bad: bytes) -> None:
+    recorder = parts()
+    recorder.feed(masked(0x01, b"ok") + masked(0x00, b"fine") + masked(0x00, bad[:-1]))
+    assert recorder.events == [("part", "ok", False), ("part", "fine", False)]
+    recorder.feed(masked(0x00, bad[-1:]) + masked(0x80, b"never seen"))
+    assert brief(recorder.events[2:]) == streams.failed(1007)
+
+
+def test_text_that_ends_in_a_cut_character_has_no_last_part() -> None:
+    cut_short = streams.SNOWMAN[:2]
+    for end in (masked(0x80, cut_short), masked(0x00, cut_short) + masked(0x80)):
+        recorder = whole(parts, masked(0x01, b"ok") + end)
+        assert brief(recorder.events) == [("part", "ok", False), *streams.failed(1007)]
+
+
+def test_a_part_stops_the_parser_at_once() -> None:
+    recorder = parts(stop=["part"])
+    data = masked(0x02, b"a") + masked(PING, b"p") + masked(0x80, b"b") + masked(BINARY, b"c")
+    told = []
+    more = recorder.session.feed(data)
+    while more:
+        told.append(len(recorder.events))
+        more = recorder.session.feed(b"")
+    assert told == [1, 4]
+    assert [event[0] for event in recorder.events] == ["part", "ping", "sent", "part", "part"]
+
+
+def test_a_part_of_a_cut_frame_stops_the_parser_at_once() -> None:
+    recorder = parts(stop=["part"])
+    data = masked(BINARY, bytes(20)) + masked(PING, b"p")
+    assert recorder.session.feed(data[:10]) is False
+    assert recorder.session.feed(data[10:]) is True
+    assert recorder.events == [("part", bytes(4), False), ("part", bytes(16), True)]
+    assert recorder.session.feed(b"") is False
+    assert recorder.events[2:] == streams.answered(b"p")
+
+
+class Closing(Recorder):
+    """Closes in its first part, or in a ping."""
+
+    def fragment_received(self, data: str | bytes, final: bool) -> bool:
+        super().fragment_received(data, final)
+        self.session.close(1000, "enough")
+        return False
+
+    def ping_received(self, payload: bytes) -> bool:
+        self.events.append(("ping", payload))
+        self.session.close(1000, "enough")
+        return False
+
+
+OUR_CLOSE = ("sent", CLOSE, b"\x03\xe8enough")
+
+
+@pytest.mark.parametrize("way", ["whole", "cut", "byte by byte"])
+@pytest.mark.parametrize(("head", "part"), [(0x01, "a"), (0x02, b"a")])
+def test_after_our_close_no_part_is_handed_on(head: int, part: str | bytes, way: str) -> None:
+    first, after = masked(head, b"a"), masked(0x00, b"b") + masked(0x80, b"c")
+    for message in (masked(head, b"d") + after, masked(0x80 | head, b"d"), masked(0x80 | head)):
+        data = first + after + message
+        places = {"whole": (), "cut": (len(first),), "byte by byte": range(len(data))}[way]
+        recorder = Closing(in_parts=True, echo=False)
+        for piece in cut(data, places):
+            recorder.feed(piece)
+        assert recorder.events == [("part", part, False), OUR_CLOSE]
+        recorder.feed(masked(CLOSE, b"\x03\xe8"))
+        assert recorder.events[2:] == [("closed", 1000, "")]
+
+
+def test_after_our_close_bad_text_in_parts_is_a_violation_all_the_same() -> None:
+    recorder = Closing(in_parts=True, echo=False)
+    recorder.feed(masked(0x01, b"a") + masked(0x00, b"b") + masked(0x80, b"\xff"))
+    assert brief(recorder.events)[2:] == [("violated", 1007)]
+
+
+def test_our_close_in_mid_message_drops_what_is_left_of_it() -> None:
+    recorder = Closing(in_parts=True, echo=False)
+    recorder.feed(masked(PING, b"p") + masked(0x01, b"a") + masked(0x80, b"b"))
+    assert recorder.events == [("ping", b"p"), OUR_CLOSE]
+
+
+@pytest.mark.parametrize("in_parts", [False, True], ids=["whole", "in parts"])
+@pytest.mark.parametrize("head", [0x01, 0x02])
+def test_messages_are_dropped_from_when_our_close_is_decided(head: int, in_parts: bool) -> None:
+    recorder = Recorder(in_parts=in_parts, echo=False)
+    recorder.feed(masked(head, b"a"))
+    recorder.events.clear()
+    recorder.session.mute()
+    assert recorder.session.state is State.OPEN
+    recorder.feed(masked(0x80, b"b") + masked(PING, b"p") + masked(TEXT, b"c"))
+    recorder.feed(masked(head, b"d") + masked(0x80, b"e") + masked(BINARY, b"f"))
+    assert recorder.events == streams.answered(b"p")
+
+
+def test_whole_messages_are_delivered_to_whom_one_says() -> None:
+    recorder = Recorder(echo=False)
+    taken: list[str | bytes] = []
+    recorder.feed(masked(TEXT, b"a") + masked(0x02, b"b"))
+    recorder.session.deliver_to(taken.append)
+    recorder.feed(masked(0x80, b"c") + masked(PING, b"p") + masked(TEXT, b"d"))
+    recorder.feed(masked(0x01, b"e"))
+    recorder.session.deliver_to(recorder.message_received)
+    recorder.feed(masked(0x80, b"f") + masked(BINARY, b"g"))
+    recorder.session.deliver_to(taken.append)
+    recorder.feed(masked(TEXT, b"h"))
+    assert taken == [b"bc", "d", "h"]
+    told = [event for event in recorder.events if event[0] == "message"]
+    assert told == [("message", "a"), ("message", "ef"), ("message", b"g")]
+
+
+def test_parts_stay_with_those_who_take_parts() -> None:
+    recorder = parts()
+    recorder.feed(masked(0x02, b"a"))
+    recorder.session.deliver_to(recorder.message_received)
+    recorder.feed(masked(0x80, b"b") + masked(TEXT, b"c"))
+    recorder.feed(masked(0x01, b"d") + masked(0x80, b"e"))
+    assert [event[0] for event in recorder.events] == 5 * ["part"]
+
+
+@pytest.mark.parametrize("in_parts", [False, True], ids=["whole", "in parts"])
+@pytest.mark.parametrize("begun", [b"", masked(0x02, b"a")], ids=["between", "inside"])
+def test_what_is_dropped_after_our_close_is_delivered_to_nobody(
+    in_parts: bool, begun: bytes
+) -> None:
+    recorder = Recorder(in_parts=in_parts, echo=False)
+    recorder.feed(begun)
+    recorder.session.close(1000, "")
+    recorder.events.clear()
+    recorder.session.deliver_to(recorder.message_received)
+    recorder.feed((masked(0x80, b"b") if begun else b"") + masked(TEXT, b"c"))
+    assert recorder.events == []
+
+
+class Aborting(Recorder):
+    """Ends without a word: in the part or the ping, whose number it is."""
+
+    def __init__(self, number: int, stop: bool) -> None:
+        super().__init__(in_parts=True, echo=False)
+        self.number = number
+        self.stops = stop
+
+    def told(self) -> bool:
+        if len(self.events) < self.number:
+            return False
+        self.session.eof()
+        return self.stops
+
+    def fragment_received(self, data: str | bytes, final: bool) -> bool:
+        super().fragment_received(data, final)
+        return self.told()
+
+    def ping_received(self, payload: bytes) -> bool:
+        self.events.append(("ping", payload))
+        return self.told()
+
+
+@pytest.mark.parametrize("way", ["whole", "cut", "kept"])
+@pytest.mark.parametrize("number", range(1, 6))
+@pytest.mark.parametrize("head", [0x01, 0x02])
+def test_the_end_from_inside_a_part_or_a_ping_is_the_end(
+    head: int, number: int, way: str
+) -> None:
+    frames = [masked(head, b"a"), masked(PING, b"b"), masked(0x00, b"cd"), masked(0x80, b"e")]
+    frames.append(masked(TEXT, b"f"))
+    pieces = {"whole": [b"".join(frames)], "cut": frames, "kept": frames}[way]
+    recorder = Aborting(number, stop=True)
+    for piece in pieces:
+        if way == "kept":
+            recorder.session.keep(piece)
+        else:
+            recorder.feed(piece)
+    recorder.feed(b"")
+    assert len(recorder.events) == number
+    assert recorder.session.state is State.CLOSED
+    assert held(recorder.session) == 0
+    recorder.session.eof()
+    recorder.feed(masked(0x80, b"never seen"))
+    assert len(recorder.events) == number
+
+
+@pytest.mark.parametrize("cut_at", [8, 15, 20])
+def test_the_end_from_inside_a_part_of_a_cut_frame_is_the_end(cut_at: int) -> None:
+    # Even if whoever ends it there forgets to say that the parser is to stop.
+    data = masked(BINARY, bytes(20))
+    recorder = Aborting(1, stop=False)
+    for piece in cut(data, [cut_at]):
+        recorder.feed(piece)
+    assert recorder.events == [("part", bytes(cut_at - 6), False)]
+    assert held(recorder.session) == 0
+
+
+def test_control_frames_stand_between_parts_where_they_came() -> None:
+    recorder = parts()
+    recorder.feed(masked(0x01, b"a") + masked(PING, b"p") + masked(0x00, b"b"))
+    recorder.feed(masked(PONG, b"q") + masked(0x80) + masked(CLOSE))
+    assert brief(recorder.events) == [
+        ("part", "a", False),
+        *streams.answered(b"p"),
+        ("part", "b", False),
+        ("pong", b"q"),
+        ("part", "", True),
+        *streams.ended(1005),
+    ]
+
+
+def test_the_limits_are_not_for_messages_in_parts() -> None:
+    for stream in streams.LIMITS:
+        recorder = whole(small_parts, stream.data)
+        assert not recorder.events or brief(recorder.events)[-1] != ("violated", 1009)
+    recorder = small_parts(echo=False)
+    recorder.feed(masked(BINARY, bytes(2 * streams.LIMIT)))
+    recorder.feed(masked(0x02, bytes(streams.LIMIT)))
+    for _ in range(10 * streams.FRAGMENTS):
+        recorder.feed(masked(0x00, bytes(streams.LIMIT)) + masked(0x00))
+    recorder.feed(masked(0x80) + masked(TEXT, 2 * streams.LIMIT * b"a"))
+    big, small = 2 * streams.LIMIT, (1 + 10 * streams.FRAGMENTS) * streams.LIMIT
+    sizes = [len(event[1]) for event in recorder.joined[0]]
+    assert sizes == [big, small, big]
+
+
+@pytest.mark.parametrize("length", [1 << 62, (1 << 63) - 1])
+@pytest.mark.parametrize("head", [TEXT, BINARY, 0x01, 0x02])
+def test_of_a_huge_message_in_parts_nothing_is_kept(head: int, length: int) -> None:
+    recorder = parts()
+    recorder.feed(header(head, length) + bytes(4))
+    for size in range(1, 20):
+        recorder.receive(1000 * b"a")
+        assert len(recorder.joined[1]) == 1000 * size
+        assert held(recorder.session) == 0
+
+
+def test_a_length_that_no_frame_has_is_refused_in_parts_too() -> None:
+    recorder = whole(parts, header(BINARY, 1 << 63) + KEY)
+    assert brief(recorder.events) == streams.failed(1002)
+
+
+@pytest.mark.parametrize("head", [BINARY, 0x02])
+def test_large_frames_are_not_received_into_place_in_parts(head: int) -> None:
+    recorder = parts()
+    data = masked(head, bytes(3 * LARGE))
+    for piece in cut(data, range(100, len(data), LARGE)):
+        assert not recorder.large
+        recorder.feed(piece)
+    assert not recorder.large
+    assert len(recorder.events) == 4
+
+
 # ---- states ----
 
 
@@ -379,6 +770,16 @@ def test_a_closed_session_holds_no_half_message(head: int) -> None:
     recorder = Recorder()
     recorder.feed(masked(head, 5000 * b"a"))
     assert held(recorder.session) >= 5000
+    recorder.session.eof()
+    assert held(recorder.session) == 0
+
+
+@pytest.mark.parametrize("in_parts", [False, True], ids=["whole", "in parts"])
+def test_a_closed_session_holds_nothing_that_was_not_parsed(in_parts: bool) -> None:
+    recorder = Recorder(stop=["message", "part"], echo=False, in_parts=in_parts)
+    assert recorder.session.feed(masked(TEXT, b"a") + 100 * masked(BINARY, bytes(100))) is True
+    recorder.session.keep(1000 * b"b")
+    assert held(recorder.session) > 11_000
     recorder.session.eof()
     assert held(recorder.session) == 0
 
@@ -493,6 +894,23 @@ def test_a_close_that_must_not_be_sent_is_refused(
     assert recorder.session.state is State.OPEN
 
 
+def test_an_error_that_can_be_sent_is_sent_as_it_is() -> None:
+    for error in (ProtocolError(1002, "no"), ProtocolError(4999, 200 * "é")):
+        assert sendable(error) is error
+
+
+@pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 5000, -1, "1002", None, 1e3])
+def test_an_error_whose_code_must_not_be_sent_is_an_internal_one(code: Any) -> None:
+    error = ProtocolError(code, "no")
+    assert (sendable(error).code, sendable(error).reason) == (1011, "an extension failed")
+    assert sendable(error).__cause__ is error
+
+
+@pytest.mark.parametrize("reason", [b"no", None, "\ud800"])
+def test_an_error_whose_reason_cannot_be_sent_is_an_internal_one(reason: Any) -> None:
+    assert sendable(ProtocolError(1002, reason)).code == 1011
+
+
 @given(st.text(max_size=200))
 def test_a_reason_is_cut_between_characters(reason: str) -> None:
     short = cut_reason(reason)
@@ -509,11 +927,10 @@ COUNTS_MEMORY = pytest.mark.skipif(
 )
 
 
-def held(session: Session) -> int:
-    """Return how many bytes of input a session holds."""
-    parser = session._parser
-    text = sum(map(len, session._pieces)) + len(session._undecoded)
-    return text + len(session._stored or b"") + len(parser._unparsed) - parser._pos
+def pieces_of(session: Session) -> list[Any]:
+    """Return the objects in which the message that has begun is kept."""
+    assembly = session._assembly
+    return assembly._pieces if isinstance(assembly, WholeText) else [held(session)]
 
 
 class Silent(Recorder):
@@ -599,7 +1016,7 @@ def test_tiny_fragments_leave_no_object_each(head: int) -> None:
         recorder.feed(masked(head, b"a"))
         for _ in range(9_999):
             recorder.feed(masked(0x00, b"b") + masked(0x00))
-        assert len(recorder.session._pieces) <= 3
+        assert 1 <= len(pieces_of(recorder.session)) <= 3
         recorder.feed(masked(0x80))
 
     if platform.python_implementation() == "CPython":
@@ -615,7 +1032,7 @@ def test_text_that_comes_byte_by_byte_is_joined_in_pieces_of_bounded_size() -> N
     for _ in range(19_999):
         recorder.feed(b"a")
     # Fewer would be copied whole for each byte, more would be an object for each.
-    sizes = [len(piece) for piece in recorder.session._pieces]
+    sizes = [len(piece) for piece in pieces_of(recorder.session)]
     assert sizes == [4096, 4096, 4096, 4096, 19_999 - 4 * 4096]
 
 
