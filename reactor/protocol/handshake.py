@@ -438,13 +438,16 @@ def extra_fields(fields: Fields, head: str = "a 101 (RFC 6455 §4.2.2)") -> Head
 _OURS = frozenset(("connection", "upgrade", "content-length", "transfer-encoding"))
 
 
-def accept(request: Request, subprotocol: str | None, extra: Headers) -> bytes:
+def accept(
+    request: Request, subprotocol: str | None, extra: Headers, extensions: str = ""
+) -> bytes:
     """Return the 101 that opens the connection (RFC 6455 §4.2.2).
 
     Args:
         request: Checked.
         subprotocol: What was chosen.
         extra: Further fields, the user's; see `extra_fields`.
+        extensions: The value of `Sec-WebSocket-Extensions`; `""` for no such field.
     """
     fields = Headers(
         {
@@ -455,6 +458,8 @@ def accept(request: Request, subprotocol: str | None, extra: Headers) -> bytes:
     )
     if subprotocol is not None:
         fields.add("Sec-WebSocket-Protocol", subprotocol)
+    if extensions:
+        fields.add("Sec-WebSocket-Extensions", extensions)
     return status_line(101) + fields.pack() + extra.pack() + b"\r\n"
 
 

@@ -18,6 +18,7 @@ import os
 from binascii import b2a_base64
 
 from ..errors import HandshakeError
+from .extensions import accept_answer
 from .handshake import accept_key, extra_fields
 from .http import REASONS, Headers, is_token, split_list
 
@@ -25,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .extensions import Codec, Extension
     from .http import Fields
     from .response import Reply
     from .uri import URI
@@ -91,6 +93,7 @@ def request_head(
     subprotocols: Sequence[str],
     fields: Headers,
     authorization: str | None,
+    extensions: str = "",
 ) -> bytes:
     """Return the head of the client's request, without its empty line.
 
@@ -101,6 +104,7 @@ def request_head(
         fields: The user's; a `Host` among them stands for ours.
         authorization: What answers the server's challenge, and stands for the user's field of
             that name; `None` if there was no challenge yet.
+        extensions: The offers, as `extensions.offer` makes them.
     """
     headers = Headers()
     if "Host" not in fields:
@@ -111,6 +115,8 @@ def request_head(
     headers.add("Sec-WebSocket-Version", "13")
     if subprotocols:
         headers.add("Sec-WebSocket-Protocol", ", ".join(subprotocols))
+    if extensions:
+        headers.add("Sec-WebSocket-Extensions", extensions)
     if authorization is not None:
         headers.add("Authorization", authorization)
     kept = [
@@ -159,12 +165,23 @@ def check_reply(reply: Reply, key: str, offered: Sequence[str]) -> str | None:
     # The |Sec-WebSocket-Accept| alone proves that it was this request that was read.
     if headers.get_all("Sec-WebSocket-Accept") != [accept_key(key)]:
         raise failed(reply, "not the Sec-WebSocket-Accept of our key (RFC 6455 §4.1)")
-    # "If the response includes a |Sec-WebSocket-Extensions| header field and this header field
-    # indicates the use of an extension that was not present in the client's handshake [...],
-    # the client MUST _Fail the WebSocket Connection_."
-    if any(headers.get_all("Sec-WebSocket-Extensions")):
-        raise failed(reply, "an extension that was not offered (RFC 6455 §4.1)")
     return _check_subprotocol(reply, offered)
+
+
+def check_extensions(reply: Reply, offered: Sequence[Extension]) -> tuple[Codec, ...]:
+    """Return the codecs of the extensions that the server has accepted, in their order.
+
+    Args:
+        reply: The answer.
+        offered: The extensions that were offered.
+
+    Raises:
+        HandshakeError: It accepts what was not offered, or not so.
+    """
+    try:
+        return accept_answer(offered, reply.headers.get_all("Sec-WebSocket-Extensions"))
+    except ValueError as error:
+        raise failed(reply, f"Sec-WebSocket-Extensions: {error}") from None
 
 
 def _check_subprotocol(reply: Reply, offered: Sequence[str]) -> str | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reactor.errors import HandshakeError, ProxyError
 from reactor.protocol import auth, forwarded, http, proxies, requesting, response, uri
+from reactor.protocol.quoting import quoted
 
 from ..protocol.recorder import byte_by_byte, cut_at_random
 from ..rfc.rfc6455 import HANDSHAKES, RESPONSE
@@ -313,7 +314,7 @@ def written(challenges: list[Told]) -> str:
     """Return challenges as a server that takes no liberties writes them."""
     parts = []
     for scheme, params, token68 in challenges:
-        pairs = ", ".join(f"{name}={auth.quoted(value)}" for name, value in params.items())
+        pairs = ", ".join(f"{name}={quoted(value)}" for name, value in params.items())
         parts.append(f"{scheme} {token68 or pairs}".rstrip())
     return ", ".join(parts)
 

@@ -1,7 +1,8 @@
 """Fuzzes what reads the bytes of strangers.
 
-    fuzz.py --target parser|head|grammar|reply|proxy|challenge|all --seconds N
-            [--seed S] [--engine E]
+    fuzz.py --target TARGET --seconds N [--seed S] [--engine E]
+
+TARGET is parser, head, grammar, reply, proxy, challenge, extensions, inflate, extended, or all.
 
 Each target runs for N seconds: guided by coverage where atheris can be imported, else with a
 mutational fuzzer of the standard library (`--engine` chooses one of the two). It prints the
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-NAMES = ("parser", "head", "grammar", "reply", "proxy", "challenge")
+NAMES = (
+    *("parser", "head", "grammar", "reply", "proxy", "challenge"),
+    *("extensions", "inflate", "extended"),
+)
 
 
 def load(module: str) -> Any:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reactor.errors import HandshakeError
 from reactor.protocol import handshake, http
+from reactor.protocol.assembly import WholeBinary, WholeText
 from reactor.protocol.session import State
 
 from ..protocol.recorder import Recorder, byte_by_byte, cut_at_random
@@ -29,6 +30,8 @@ from ..rfc.rfc6455 import FRAMES, REQUEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
+
+    from reactor.protocol.session import Session
 
 
 class Finding(Exception):
@@ -77,10 +80,18 @@ def fed(options: int, pieces: Iterable[bytes], into_place: bool) -> Recorder:
             raise Finding(f"feeding raised {error!r} after {recorder.events[-3:]}") from error
         session = recorder.session
         kept = len(session._parser._unparsed) - session._parser._pos
-        message = len(session._stored or b"") + sum(map(len, session._pieces))
-        if kept > LEFT or message > limit or len(session._undecoded) > 3:
+        message, undecoded = held(session)
+        if kept > LEFT or message > limit or undecoded > 3:
             raise Finding(f"{kept} bytes and a message of {message} are kept, limit {limit}")
     return recorder
+
+
+def held(session: Session) -> tuple[int, int]:
+    """Return how much of a message is kept, and how many bytes of a character."""
+    assembly = session._assembly
+    if isinstance(assembly, WholeText):
+        return sum(map(len, assembly._pieces)), len(assembly._undecoded)
+    return len(assembly.stored) if isinstance(assembly, WholeBinary) else 0, 0
 
 
 def check_events(recorder: Recorder, limit: int) -> None:
@@ -426,11 +437,14 @@ GRAMMAR_TOKENS = [
 
 @functools.cache
 def targets() -> dict[str, Target]:
-    from .client_targets import TARGETS  # which needs what stands above
+    # These need what stands above.
+    from . import client_targets, deflate_targets, extension_targets
 
     return {
         "parser": Target(run_parser, parser_seeds(), PARSER_TOKENS),
         "head": Target(run_head, head_seeds(), HEAD_TOKENS),
         "grammar": Target(run_grammar, grammar_seeds(), GRAMMAR_TOKENS),
-        **TARGETS,
+        **client_targets.TARGETS,
+        **extension_targets.TARGETS,
+        **deflate_targets.TARGETS,
     }

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from reactor.errors import ProxyError
-from reactor.protocol import auth, forwarded, handshake, http, proxies, response, uri
+from reactor.protocol import (
+    auth,
+    deflate,
+    extensions,
+    forwarded,
+    handshake,
+    http,
+    proxies,
+    quoting,
+    response,
+    uri,
+)
+from reactor.protocol.extended import ExtendedSession
 from reactor.protocol.parser import FrameParser
 from reactor.protocol.session import Session
 
@@ -168,11 +182,96 @@ def believes_a_path_with_a_nul(plant: pytest.MonkeyPatch) -> None:
 
 
 def lets_controls_into_a_challenge(plant: pytest.MonkeyPatch) -> None:
-    plant.setattr(auth, "_check_value", lambda text: None)
+    plant.setattr(quoting, "check_value", lambda text: None)
 
 
 def forgets_to_escape_a_quote(plant: pytest.MonkeyPatch) -> None:
     plant.setattr(auth, "quoted", lambda text: f'"{text}"')
+
+
+def takes_a_quoted_value_as_it_stands(plant: pytest.MonkeyPatch) -> None:
+    plant.setattr(extensions, "unquoted", lambda text: text[1:-1])
+
+
+def looks_at_the_first_character_of_nothing(plant: pytest.MonkeyPatch) -> None:
+    param = extensions._param
+
+    def hasty(text: str) -> tuple[str, str | None]:
+        return param(text[1:] if text[0] == "\t" else text)
+
+    plant.setattr(extensions, "_param", hasty)
+
+
+def accepts_two_for_one_bit(plant: pytest.MonkeyPatch) -> None:
+    def conflicts(extension: object, codecs: list[extensions.Codec]) -> bool:
+        return any(extension is codec.extension for codec in codecs)
+
+    plant.setattr(extensions, "_conflicts", conflicts)
+
+
+def limits_a_client_that_has_not_asked(plant: pytest.MonkeyPatch) -> None:
+    answer = deflate.PerMessageDeflate.answer
+
+    def limiting(self: deflate.PerMessageDeflate, offer: Any) -> Any:
+        accepted = answer(self, offer)
+        if accepted is None or any(name == "client_max_window_bits" for name, _ in offer):
+            return accepted
+        return [*accepted[0], ("client_max_window_bits", "12")], accepted[1]
+
+    plant.setattr(deflate.PerMessageDeflate, "answer", limiting)
+
+
+def compresses_with_a_larger_window_than_agreed(plant: pytest.MonkeyPatch) -> None:
+    compressor = deflate.PerMessageDeflate.compressor
+    plant.setattr(
+        deflate.PerMessageDeflate, "compressor", lambda self, bits: compressor(self, 15)
+    )
+
+
+def leaves_a_message_open(plant: pytest.MonkeyPatch) -> None:
+    def careless(self: Any) -> None:
+        if self._inflater is not None and not self._they_forget:
+            with contextlib.suppress(zlib.error):
+                self._inflater.decompress(b"\x00\x00\xff\xff")
+        else:
+            self._inflater = None
+
+    plant.setattr(deflate._DeflateCodec, "_end", careless)
+
+
+def inflates_all_at_once(plant: pytest.MonkeyPatch) -> None:
+    plant.setattr(deflate, "_PIECE", 1 << 20)
+
+
+def lets_zlib_speak_for_itself(plant: pytest.MonkeyPatch) -> None:
+    plant.setattr(deflate, "InvalidPayload", zlib.error)
+
+
+def stops_after_the_first_piece(plant: pytest.MonkeyPatch) -> None:
+    inflate = deflate._DeflateCodec._inflate
+    plant.setattr(
+        deflate._DeflateCodec, "_inflate", lambda self, data: (inflate(self, data)[0], None)
+    )
+
+
+def says_nothing_of_what_is_left(plant: pytest.MonkeyPatch) -> None:
+    feed = ExtendedSession.feed
+
+    def silent(self: ExtendedSession, data: bytes) -> bool:
+        return feed(self, data) and self._rest is None
+
+    plant.setattr(ExtendedSession, "feed", silent)
+
+
+def counts_what_comes_and_not_what_it_stands_for(plant: pytest.MonkeyPatch) -> None:
+    plant.setattr(ExtendedSession, "_count", lambda self, piece: None)
+
+
+def forgets_the_bits_of_a_fragment(plant: pytest.MonkeyPatch) -> None:
+    begin = ExtendedSession._begin
+    plant.setattr(
+        ExtendedSession, "_begin", lambda self, head, length: begin(self, head & 0x8F, length)
+    )
 
 
 BUGS: list[tuple[str, Callable[[pytest.MonkeyPatch], None], str]] = [
@@ -192,6 +291,18 @@ BUGS: list[tuple[str, Callable[[pytest.MonkeyPatch], None], str]] = [
     ("proxy", believes_a_path_with_a_nul, "client '/run/a"),
     ("challenge", lets_controls_into_a_challenge, "is no field"),
     ("challenge", forgets_to_escape_a_quote, "a challenge raised ValueError"),
+    ("extensions", takes_a_quoted_value_as_it_stands, "extensions raised ValueError"),
+    ("extensions", looks_at_the_first_character_of_nothing, "extensions raised IndexError"),
+    ("extensions", accepts_two_for_one_bit, "claim the same"),
+    ("extensions", limits_a_client_that_has_not_asked, "is no answer to"),
+    ("extensions", compresses_with_a_larger_window_than_agreed, "extensions raised"),
+    ("inflate", leaves_a_message_open, "Hello is"),
+    ("inflate", inflates_all_at_once, "a piece of"),
+    ("inflate", lets_zlib_speak_for_itself, "decoding raised error"),
+    ("inflate", stops_after_the_first_piece, "by zlib itself"),
+    ("extended", says_nothing_of_what_is_left, "nothing is said of what is left"),
+    ("extended", counts_what_comes_and_not_what_it_stands_for, "limit 3000"),
+    ("extended", forgets_the_bits_of_a_fragment, "pieces of"),
 ]
 
 

@@ -704,6 +704,22 @@ def test_a_101_names_the_subprotocol_and_carries_the_users_fields() -> None:
     )
 
 
+def test_a_101_names_the_extensions_between_the_subprotocol_and_the_users_fields() -> None:
+    extra = extra_fields([("Set-Cookie", "a=1")])
+    accepted = "permessage-deflate; server_max_window_bits=12, x-other"
+    packed = accept(Request(head()), "v1", extra, accepted)
+    assert packed == accept(Request(head()), "v1", extra).replace(
+        b"Set-Cookie", f"Sec-WebSocket-Extensions: {accepted}\r\nSet-Cookie".encode()
+    )
+    assert accept(Request(head()), None, Headers(), "").count(b"\r\n") == 5
+
+
+@pytest.mark.parametrize("accepted", ["a\r\nX: y", "a\0", "a\n"])
+def test_nothing_is_injected_into_a_101_by_an_extension(accepted: str) -> None:
+    with pytest.raises(ValueError, match="RFC 9110"):
+        accept(Request(head()), None, Headers(), accepted)
+
+
 @pytest.mark.parametrize(
     "name",
     [

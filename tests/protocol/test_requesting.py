@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor import HandshakeError, Headers, Request
+from reactor.protocol.extensions import Codec, Extension
+from reactor.protocol.frames import RSV1, RSV2
 from reactor.protocol.handshake import ServerPolicy, accept, check_framing, wants_upgrade
 from reactor.protocol.http import HeadReader
 from reactor.protocol.requesting import (
+    check_extensions,
     check_fields,
     check_reply,
     check_subprotocols,
@@ -25,6 +28,9 @@ from reactor.protocol.response import Reply, ReplyReader
 from reactor.protocol.uri import parse_uri
 
 from ..rfc.rfc6455 import HANDSHAKES, NONCE, REQUEST, RESPONSE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _, KEY, _, ACCEPT = HANDSHAKES[0]
 
@@ -52,9 +58,16 @@ def reply(*lines: str, status: str = "101 Switching Protocols", **changes: str |
     return Reply("\r\n".join([f"HTTP/1.1 {status}", *written, *lines]).encode("latin-1"))
 
 
+def check(answer: Reply, offered: Sequence[str]) -> str | None:
+    """Check all of an answer to a request that has offered no extension."""
+    chosen = check_reply(answer, KEY, offered)
+    assert check_extensions(answer, ()) == ()
+    return chosen
+
+
 def refusal(answer: Reply, *offered: str) -> HandshakeError:
     with pytest.raises(HandshakeError) as refused:
-        check_reply(answer, KEY, offered)
+        check(answer, offered)
     assert refused.value.status == answer.status
     assert refused.value.headers is answer.headers
     return refused.value
@@ -177,6 +190,19 @@ def test_subprotocols_are_offered_in_their_order_in_one_field() -> None:
     assert offered.get_all("Sec-WebSocket-Protocol") == ["b, a, c.1"]
     assert "Sec-WebSocket-Protocol" not in asked()
     assert "Sec-WebSocket-Extensions" not in offered
+
+
+def test_extensions_are_offered_as_they_are() -> None:
+    offers = "permessage-deflate; client_max_window_bits, x-other"
+    offered = asked(extensions=offers, subprotocols=["a"])
+    assert offered.get_all("Sec-WebSocket-Extensions") == [offers]
+    assert "Sec-WebSocket-Extensions" not in asked()
+    assert "Sec-WebSocket-Extensions" not in asked(extensions="")
+
+
+def test_nothing_is_injected_into_a_request_by_an_extension() -> None:
+    with pytest.raises(ValueError, match="RFC 9110"):
+        asked(extensions="a\r\nX: y")
 
 
 def test_a_very_long_target_is_sent_whole() -> None:
@@ -308,8 +334,8 @@ def test_what_was_meant_for_one_server_does_not_go_to_another(name: str) -> None
     ],
 )
 def test_an_answer_that_opens_the_connection_does_so(changes: dict[str, str]) -> None:
-    assert check_reply(reply(**changes), KEY, ()) is None
-    assert check_reply(reply(**changes), KEY, ("a", "b")) is None
+    assert check(reply(**changes), ()) is None
+    assert check(reply(**changes), ("a", "b")) is None
 
 
 def test_a_connection_field_may_be_several() -> None:
@@ -338,12 +364,6 @@ def test_a_connection_field_may_be_several() -> None:
         (reply(Sec_WebSocket_Accept=ACCEPT[:-1]), "not the Sec-WebSocket-Accept of our key"),
         (reply(f"Sec-WebSocket-Accept: {ACCEPT}"), "not the Sec-WebSocket-Accept of our key"),
         (reply("sec-websocket-accept: x"), "not the Sec-WebSocket-Accept of our key"),
-        (reply(Sec_WebSocket_Extensions="permessage-deflate"), "an extension that was not"),
-        (
-            reply("Sec-WebSocket-Extensions: x", Sec_WebSocket_Extensions=""),
-            "an extension that",
-        ),
-        (reply(Sec_WebSocket_Extensions=","), "an extension that was not offered"),
         (reply(Sec_WebSocket_Protocol="c"), "a subprotocol that was not offered"),
         (reply(Sec_WebSocket_Protocol=""), "a subprotocol that was not offered"),
         (reply(Sec_WebSocket_Protocol="A"), "a subprotocol that was not offered"),
@@ -368,6 +388,74 @@ def test_the_subprotocol_is_one_that_was_offered(name: str) -> None:
 
 def test_a_subprotocol_where_none_was_offered_is_refused() -> None:
     assert "subprotocol" in refusal(reply(Sec_WebSocket_Protocol="a")).reason
+
+
+class Plain(Extension):
+    """Agrees to be answered without parameters, and notes whether it was asked."""
+
+    def __init__(self, name: str, **claims: Any) -> None:
+        self.name = name
+        self.rsv = claims.get("rsv", 0)
+        self.asked = 0
+
+    def agree(self, answer: Any) -> Codec:
+        self.asked += 1
+        if answer:
+            raise ValueError(f"{self.name} was not offered with that")
+        return Codec()
+
+
+def extensions_of(*values: str) -> Reply:
+    return reply(*(f"Sec-WebSocket-Extensions: {value}" for value in values))
+
+
+@pytest.mark.parametrize("values", [(), ("",), (" , ,",)])
+def test_no_extension_is_what_a_server_may_answer_to_any_offer(values: Any) -> None:
+    assert check_extensions(extensions_of(*values), ()) == ()
+    assert check_extensions(extensions_of(*values), [Plain("a"), Plain("b")]) == ()
+
+
+@pytest.mark.parametrize("values", [("b, a",), (", b ,,a ",)])
+def test_the_codecs_are_those_of_the_answer_in_its_order(values: Any) -> None:
+    a, b, c = Plain("a"), Plain("b"), Plain("c")
+    codecs = check_extensions(extensions_of(*values), [a, b, c])
+    assert [codec.extension for codec in codecs] == [b, a]
+    assert [codec.params for codec in codecs] == [(), ()]
+    assert c.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (("x",), "extension x was not offered (RFC 6455 §4.1)"),
+        (("A",), "extension A was not offered (RFC 6455 §4.1)"),
+        (("a, x",), "extension x was not offered (RFC 6455 §4.1)"),
+        # "The |Sec-WebSocket-Extensions| header field MUST NOT appear more than once in an HTTP
+        # response" (RFC 6455 §11.3.2).
+        (("a", "b"), "2 such fields, not one (RFC 6455 §11.3.2)"),
+        (("", ""), "2 such fields, not one (RFC 6455 §11.3.2)"),
+        (("a, a",), "extension a twice, or beside one that it excludes"),
+        (("b, c",), "extension c twice, or beside one that it excludes"),
+        (("a; bits=9",), "a was not offered with that"),
+        (("a b",), "'a b' is not an extension's name (RFC 6455 §9.1)"),
+        (("a;",), "'' is not a parameter (RFC 6455 §9.1)"),
+        (('a; b="',), "quoted string without its end"),
+    ],
+)
+def test_extensions_that_were_not_offered_or_not_so_open_nothing(
+    values: Any, reason: str
+) -> None:
+    answer = extensions_of(*values)
+    offered = [Plain("a"), Plain("b", rsv=RSV1), Plain("c", rsv=RSV1 | RSV2)]
+    with pytest.raises(HandshakeError) as refused:
+        check_extensions(answer, offered)
+    assert refused.value.reason.startswith(f"Sec-WebSocket-Extensions: {reason}")
+    assert (refused.value.status, refused.value.headers) == (101, answer.headers)
+
+
+def test_an_extension_where_none_was_offered_opens_nothing() -> None:
+    with pytest.raises(HandshakeError, match="permessage-deflate was not offered"):
+        check_extensions(extensions_of("permessage-deflate"), ())
 
 
 def test_an_answer_of_http_1_0_opens_nothing() -> None:
@@ -437,6 +525,6 @@ def test_only_what_is_right_in_all_things_opens_the_connection(
     )
     if right:
         chosen = "a" if "Sec-WebSocket-Protocol" in names else None
-        assert check_reply(answer, KEY, ["a", "b"]) == chosen
+        assert check(answer, ["a", "b"]) == chosen
     else:
         refusal(answer, "a", "b")
