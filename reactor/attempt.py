@@ -18,10 +18,11 @@ once, and says in which state it happened if the error itself does not.
 from __future__ import annotations
 
 from .errors import HandshakeError
-from .logs import place
+from .logs import logger, place, printable
 from .loop.dialer import Dialer
 from .loop.transport import Transport
 from .protocol import requesting
+from .protocol.extensions import offer
 from .protocol.handshake import Request
 from .protocol.response import ReplyReader
 
@@ -30,20 +31,19 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
     from ssl import SSLContext
-    from typing import Any, Protocol, Union
+    from typing import Any, Protocol
 
     from .loop.reactor import Reactor
     from .loop.resolver import Answer, Found
     from .loop.timers import Timer
-    from .loop.tls import Tls
+    from .opened import Stream
     from .protocol.auth import Authenticator
+    from .protocol.extensions import Codec
     from .protocol.http import Headers
     from .protocol.proxies import Proxy, Tunnel
     from .protocol.response import Reply
     from .settings import Settings
     from .wish import Wish
-
-    Stream = Union[Transport, Tls]
 
     class Host(Protocol):
         """What an `Attempt` needs: the client."""
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
             request: Request,
             reply: Reply,
             subprotocol: str | None,
+            codecs: tuple[Codec, ...],
             rest: bytes,
         ) -> None:
             """The handshake is over; `rest` is what came behind it."""
@@ -87,6 +88,7 @@ class Attempt:
         "_reader",
         "_redirects",
         "_request",
+        "_stays",
         "_timer",
         "_transport",
         "_tunnel",
@@ -103,7 +105,7 @@ class Attempt:
         self._authorization: str | None = None
         self._prepare_to_authenticate()
         self._redirects = 0
-        self._over = False
+        self._over = self._stays = False
         self._doing = ""
         self._key = ""
         self._transport: Stream | None = None
@@ -113,11 +115,27 @@ class Attempt:
         self._dialer: Dialer
         self._reader: ReplyReader
 
-    def begin(self) -> None:
-        """Set out; called once."""
-        delay = self._client.settings.handshake_timeout
-        self._timer = self._client.reactor.call_later(delay, self._overdue)
-        self._set_out()
+    def begin(
+        self, sock: socket.socket | None = None, address: Any = None, *, stays: bool = False
+    ) -> None:
+        """Set out; called once.
+
+        Args:
+            sock: A socket that is connected already, to the server or to its proxy, and is
+                used for the first request; by default one is made.
+            address: The peer's.
+            stays: Whether no other socket will do: a redirect and a challenge are the end.
+        """
+        self._stays = stays
+        client = self._client
+        delay = client.settings.handshake_timeout
+        self._timer = client.reactor.call_later(delay, self._overdue)
+        if sock is None:
+            self._set_out()
+            return
+        self._prepare()
+        self._doing = f"connected to {place(address)}"
+        self._connected(sock, address)
 
     def cancel(self) -> None:
         """Give up; nothing is called any more. Allowed any number of times."""
@@ -135,10 +153,13 @@ class Attempt:
 
     # ---- the way to the server ----
 
+    def _prepare(self) -> None:
+        self._reader = ReplyReader()
+        self._dialer = Dialer(self._client.reactor, self._connected, self._fail)
+
     def _set_out(self) -> None:
         uri, wish, reactor = self._uri, self._wish, self._client.reactor
-        self._reader = ReplyReader()
-        self._dialer = Dialer(reactor, self._connected, self._fail)
+        self._prepare()
         try:
             proxy = self._proxy = wish.proxy_for(uri)
             if uri.unix:
@@ -249,12 +270,18 @@ class Attempt:
         transport = self._transport
         assert transport is not None
         self._key = requesting.new_key()
+        try:
+            extensions = offer(self._wish.extensions)
+        except Exception as error:
+            self._extension_failed(error)
+            return
         head = requesting.request_head(
             self._uri,
             self._key,
             subprotocols=self._wish.subprotocols,
             fields=self._headers,
             authorization=self._authorization,
+            extensions=extensions,
         )
         self._request = Request(head, self._address)
         transport.received = self._replied
@@ -273,7 +300,9 @@ class Attempt:
     def _judge(self, reply: Reply, whole: bool) -> None:
         """Go on where a response leads, as its head says; fail with all that it says."""
         try:
-            if reply.status in requesting.REDIRECTS and "Location" in reply.headers:
+            if self._stays:
+                self._succeed(reply)
+            elif reply.status in requesting.REDIRECTS and "Location" in reply.headers:
                 self._redirect(reply)
             elif reply.status == 401 and self._authenticator is not None:
                 self._authenticate(reply, self._authenticator)
@@ -287,12 +316,21 @@ class Attempt:
         transport = self._transport
         assert transport is not None
         subprotocol = requesting.check_reply(reply, self._key, self._wish.subprotocols)
+        try:
+            codecs = requesting.check_extensions(reply, self._wish.extensions)
+        except HandshakeError:
+            raise
+        except Exception as error:
+            self._extension_failed(error)
+            return
+        if self._over:
+            return  # an extension of the user's has ended the client
         reply.uri = self._uri
         self._over = True
         self._timer.cancel()
         self._transport = None
         self._client.attempt_succeeded(
-            transport, self._request, reply, subprotocol, self._reader.rest
+            transport, self._request, reply, subprotocol, codecs, self._reader.rest
         )
 
     def _redirect(self, reply: Reply) -> None:
@@ -371,6 +409,11 @@ class Attempt:
             self._fail(requesting.failed(reply, reason))
         else:
             self._fail(TimeoutError(f"no connection after {timeout:g} s: {self._doing}"))
+
+    def _extension_failed(self, error: Exception) -> None:
+        """Fail for what an extension of the user's has raised."""
+        logger().error("an extension failed for %s", printable(str(self._uri)), exc_info=error)
+        self._fail(error)
 
     def _fail(self, error: Exception) -> None:
         if not self._over:

@@ -21,6 +21,7 @@ import time
 from .errors import HandshakeError
 from .logs import logger, place, printable
 from .loop.transport import LINGER, Transport
+from .opened import Opened
 from .protocol import handshake
 from .protocol.http import HeadReader, Response, http_date
 
@@ -30,12 +31,19 @@ if TYPE_CHECKING:
     from ssl import SSLContext, SSLError
     from typing import Any, Protocol
 
-    from .connection import Connection, Stream
     from .loop.reactor import Reactor
+    from .opened import Stream
+    from .protocol.extensions import Codec, Extension
     from .protocol.forwarded import TrustedProxies
     from .protocol.handshake import Request, ServerPolicy
     from .protocol.http import Headers
     from .settings import Settings
+
+    class Connected(Protocol):
+        """What a handshake leads to: a connection."""
+
+        def begin(self, response: bytes, rest: bytes) -> None:
+            """Send the response, and go on with what came behind the request."""
 
     class Host(Protocol):
         """What an `Opening` needs: the server, whose `onrequest` is asked besides."""
@@ -43,22 +51,20 @@ if TYPE_CHECKING:
         reactor: Reactor
         settings: Settings
         policy: ServerPolicy
+        extensions: tuple[Extension, ...]
         proxy_protocol: bool
         stopping: bool
         tls: SSLContext | None
         trusted_proxies: TrustedProxies | None
 
-        def connect(
-            self,
-            transport: Stream,
-            request: Request,
-            handlers: Any,
-            subprotocol: str | None,
-        ) -> Connection:
+        def connect(self, opened: Opened) -> Connected:
             """Return the connection that the handshake has led to."""
 
         def opening_ended(self, opening: Opening) -> None:
             """Forget this handshake: it is over."""
+
+        def connection_ended(self, connection: Any) -> None:
+            """Forget this connection: it is closed."""
 
 
 class Opening:
@@ -70,9 +76,21 @@ class Opening:
         address: The peer's.
         head: What somebody else has read already, who has also done all that comes before a
             request; by default nobody has.
+
+    Attributes:
+        error: Why it leads to no connection, once that is certain, or `None`.
     """
 
-    __slots__ = ("_head", "_timer", "_transport", "address", "began", "request", "server")
+    __slots__ = (
+        "_head",
+        "_timer",
+        "_transport",
+        "address",
+        "began",
+        "error",
+        "request",
+        "server",
+    )
 
     def __init__(
         self, server: Host, sock: socket.socket, address: Any, head: bytes | None = None
@@ -82,6 +100,7 @@ class Opening:
         self.address = address
         self.began = reactor.now
         self.request: Request | None = None
+        self.error: HandshakeError | None = None
         self._head = HeadReader()
         self._transport: Stream = Transport(reactor, sock, self, self._received)
         self._timer = reactor.call_later(server.settings.handshake_timeout, self._overdue)
@@ -109,6 +128,8 @@ class Opening:
     def gone(self, error: Exception | None) -> None:
         """The socket is closed; called by the transport, once."""
         self._timer.cancel()
+        if self.error is None:
+            self._failed("the client has left", error)
         self.server.opening_ended(self)
 
     # ---- before the request ----
@@ -176,6 +197,7 @@ class Opening:
             return
         reason = printable(error.reason or str(error))
         logger().info("%s: no TLS: %s", place(self.address), reason)
+        self._failed(f"no TLS: {reason}", error)
         self._timer.cancel()
         self._finish()
 
@@ -218,6 +240,7 @@ class Opening:
         if self._transport.closed:
             return  # by onrequest, as when it stops the server
         if isinstance(answer, Response):
+            self.error = HandshakeError(answer.status, "answered by onrequest")
             self._respond(answer)
         elif upgrade:
             self._open(request, handlers, extra, rest)
@@ -225,17 +248,42 @@ class Opening:
             raise server.policy.refuse(request)
 
     def _open(self, request: Request, handlers: Any, extra: Headers, rest: bytes) -> None:
-        subprotocol = self.server.policy.subprotocol(request)
-        response = handshake.accept(request, subprotocol, extra)
+        server = self.server
+        subprotocol = server.policy.subprotocol(request)
+        answer, codecs = self._negotiate(request)
+        response = handshake.accept(request, subprotocol, extra, answer)
         request.forget()
-        connection = self.server.connect(self._transport, request, handlers, subprotocol)
+        opened = Opened(server, self._transport, request, handlers, subprotocol, codecs)
+        connection = server.connect(opened)
         self._timer.cancel()
         self.server.opening_ended(self)
         connection.begin(response, rest)
 
+    def _negotiate(self, request: Request) -> tuple[str, tuple[Codec, ...]]:
+        """Return the answer to the extensions that are offered, and their codecs."""
+        offers = request.headers.get_all("Sec-WebSocket-Extensions")
+        if not (self.server.extensions and offers):
+            return "", ()
+        from .protocol.extensions import accept_offers
+
+        try:
+            return accept_offers(self.server.extensions, offers)
+        except HandshakeError:
+            raise
+        except Exception:
+            logger().exception("an extension failed for %s", printable(repr(request)))
+            raise HandshakeError(500, "the server failed to answer") from None
+
     def _reject(self, error: HandshakeError) -> None:
         logger().info("%s: refused: %s", place(self.address), printable(str(error)))
+        # Its traceback would hold this, and this it.
+        self.error = error.with_traceback(None)
         self._respond(handshake.rejection(error))
+
+    def _failed(self, reason: str, cause: Exception | None) -> None:
+        """Note why it has failed, where there is nobody to answer."""
+        self.error = HandshakeError(0, reason)
+        self.error.__cause__ = None if cause is None else cause.with_traceback(None)
 
     def _respond(self, response: Response) -> None:
         """Answer and end: what follows the head is never parsed."""
@@ -271,6 +319,7 @@ class Opening:
             self._reject(HandshakeError(408, "the request did not come in time"))
         else:
             logger().info("%s: no request came", place(self.address))
+            self._failed("no request came in time", None)
             self.abort()
 
 

@@ -10,12 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reactor import BasicAuth, Client, DigestAuth, HandshakeError, ProxyError
+from reactor import (
+    BasicAuth,
+    Client,
+    DigestAuth,
+    HandshakeError,
+    PerMessageDeflate,
+    ProtocolError,
+    ProxyError,
+)
+from reactor.attempt import Attempt
 from reactor.loop.transport import Transport
 from reactor.protocol.auth import Authenticator
+from reactor.protocol.extensions import describe
 from reactor.protocol.frames import pack_frame
 from reactor.protocol.http import Response
+from reactor.settings import Settings
+from reactor.wish import Wish
 from tests import certificates
+from tests.extended import Faulty, Flip, raiser
 from tests.recorder import TEXT
 from tests.scripted import (
     Net,
@@ -155,7 +168,7 @@ def test_without_a_subprotocol_of_both_there_is_none(net: Net) -> None:
     ("fields", "words"),
     [
         ("Sec-WebSocket-Protocol: v9\r\n", "a subprotocol that was not offered"),
-        ("Sec-WebSocket-Extensions: permessage-deflate\r\n", "an extension that was not"),
+        ("Sec-WebSocket-Extensions: x-other\r\n", "extension x-other was not offered"),
         ("Upgrade: h2c\r\n", "no Upgrade to websocket"),
     ],
 )
@@ -165,6 +178,117 @@ def test_a_101_to_what_was_not_asked_for_fails(net: Net, fields: str, words: str
     assert isinstance(error, HandshakeError)
     assert words in str(error)
     assert error.status == 101
+
+
+def test_what_the_extensions_offer_is_asked_for_in_their_order(net: Net) -> None:
+    server = net.script(switching())
+    client = net.client(server, extensions=[PerMessageDeflate(level=1), Flip()])
+    net.opened(client)
+    [raw] = server.raws
+    offered = "permessage-deflate; client_max_window_bits, x-flip"
+    assert raw.field("Sec-WebSocket-Extensions") == offered
+    assert client.extensions == ""
+
+
+def test_without_extensions_there_is_no_field_for_them(net: Net) -> None:
+    server = net.script(switching())
+    net.opened(net.client(server, compress=False))
+    assert server.raws[0].field("Sec-WebSocket-Extensions") is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("permessage-deflate", "extension permessage-deflate was not offered"),
+        ("X-Flip", "extension X-Flip was not offered"),
+        ("x-flip, x-flip", "extension x-flip twice"),
+        ("x-flip\r\nSec-WebSocket-Extensions: x-flip", "2 such fields, not one"),
+        ("x-flip; a b", "'a b' is not a parameter"),
+        ("x-flip; =1", "'=1' is not a parameter"),
+        ('x-flip; a="1', "quote"),
+        ("x flip", "'x flip' is not an extension's name"),
+        ("\xff", "is not an extension's name"),
+    ],
+)
+def test_an_answer_to_no_offer_fails_and_says_why(net: Net, answer: str, words: str) -> None:
+    head = f"Sec-WebSocket-Extensions: {answer}\r\n"
+
+    def act(raw: Raw) -> None:
+        if raw.asked:
+            raw.send(raw.switch(fields=head).decode().encode("latin-1"))
+
+    error = failure(net, net.client(net.script(act), compress=False, extensions=[Flip()]))
+    assert isinstance(error, HandshakeError)
+    assert error.status == 101
+    assert words in str(error)
+    assert error.headers.get_all("Sec-WebSocket-Extensions")
+
+
+@pytest.mark.parametrize("answer", ["", ",", " , ,"])
+def test_an_answer_that_names_no_extension_agrees_on_none(net: Net, answer: str) -> None:
+    server = net.script(switching(fields=f"Sec-WebSocket-Extensions: {answer}\r\n"))
+    client = net.client(server)
+    net.opened(client)
+    assert client.extensions == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "words"),
+    [
+        (LookupError("none of mine"), LookupError, "none of mine"),
+        (ProtocolError(1002, "not so"), ProtocolError, "not so"),
+        (ValueError("not mine"), HandshakeError, "Sec-WebSocket-Extensions: not mine"),
+    ],
+)
+def test_an_extension_that_raises_at_the_answer_fails_the_attempt_and_no_other(
+    net: Net,
+    error: Exception,
+    told: type[Exception],
+    words: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = net.script(switching(fields="Sec-WebSocket-Extensions: x-flip\r\n"))
+    other = net.client(server, extensions=[Flip()])
+    client = net.client(server, extensions=[Faulty("agree", raiser(error))])
+    assert isinstance(failure(net, client), told)
+    assert words in str(client.errors()[0])
+    net.opened(other)
+    assert other.extensions == "x-flip"
+    logged = [record.exc_info[1] for record in caplog.records if record.exc_info]
+    assert logged == ([] if told is HandshakeError else [error])
+
+
+@pytest.mark.parametrize("error", [LookupError("nothing to offer"), ValueError("no")])
+def test_an_extension_that_raises_at_the_offer_fails_the_attempt(
+    net: Net, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = net.script(switching())
+    client = net.client(server, extensions=[Faulty("offers", raiser(error))])
+    assert failure(net, client) is error
+    assert "an extension failed for ws://127.0.0.1" in caplog.text
+    assert not any(raw.data for raw in server.raws)
+
+
+def test_an_offer_that_is_none_fails_the_attempt(net: Net) -> None:
+    extension = Flip()
+    extension.offers = lambda: [[("a b", None)]]  # type: ignore[method-assign]
+    client = net.client(net.script(silent), extensions=[extension])
+    assert "parameter 'a b'=None of x-flip" in str(failure(net, client))
+
+
+@pytest.mark.parametrize("how", ["close", "stop", "abort"])
+@pytest.mark.parametrize("where", ["offers", "agree"])
+def test_an_extension_that_ends_the_client_ends_it_unopened(
+    net: Net, where: str, how: str
+) -> None:
+    server = net.script(switching(fields="Sec-WebSocket-Extensions: x-flip\r\n"))
+    ends: list[Noting] = []
+    extension = Faulty(where, lambda: getattr(ends[0], how)())
+    ends.append(net.client(server, extensions=[extension]))
+    net.ended(ends[0])
+    net.settle()
+    assert ends[0].names() == ["onclose"]
+    assert ends[0].ends() == [(1006, "closed before it was open")]
 
 
 def test_a_101_that_proves_nothing_fails(net: Net) -> None:
@@ -1114,3 +1238,104 @@ def test_an_attempt_can_be_given_up_at_every_stage(net: Net, stage: str, how: st
         net.ended(client)
         net.settle()
         assert client.noted == [("onclose", 1006, "closed before it was open")]
+
+
+# ---- over a socket that is connected already ----
+
+
+class Asking:
+    """What an attempt needs of a client, and no more; notes how it has ended."""
+
+    def __init__(self, net: Net, **settings: Any) -> None:
+        self.reactor = net.reactor
+        self.settings = Settings(**settings)
+        self.opened: tuple[Any, ...] = ()
+        self.error: Any = None
+
+    def attempt_succeeded(self, *opened: Any) -> None:
+        self.opened = opened
+
+    def attempt_failed(self, error: Exception) -> None:
+        self.error = error
+
+
+def asked(
+    net: Net, to: Any, scheme: str = "ws", *, stays: bool = False, **options: Any
+) -> Asking:
+    """Return how an attempt over a socket of ours has ended."""
+    wishes: dict[str, Any] = dict.fromkeys(("auth", "tls", "proxy_tls", "origin"))
+    wishes.update({"proxy": False, "headers": (), "subprotocols": (), **options})
+    host = Asking(net)
+    wish = Wish(f"{scheme}://example.test/", resolver=answers_all(to), **wishes)
+    address = ("127.0.0.1", to.port if isinstance(to, Scripted) else port(to))
+    with socket.create_connection(address) as sock:
+        Attempt(host, wish).begin(sock.dup(), ("192.0.2.9", 9), stays=stays)
+    net.until(lambda: host.opened or host.error)
+    if host.opened:
+        host.opened[0].abort()
+    return host
+
+
+def answers_all(to: Any) -> Any:
+    """Return a resolver by which all names are those of one server."""
+    there = to.port if isinstance(to, Scripted) else port(to)
+    return lambda host, port, answer: answer([("127.0.0.1", there)])
+
+
+def test_a_socket_that_is_given_is_asked_over_whatever_the_uri_says(net: Net) -> None:
+    server = net.script(switching(b"\x81\x02hi", "Sec-WebSocket-Extensions: x-flip\r\n"))
+    host = asked(net, server, extensions=(Flip(),), subprotocols=("a",))
+    transport, request, reply, subprotocol, codecs, rest = host.opened
+    assert transport.closed
+    assert server.raws[0].field("Host") == "example.test"
+    assert server.raws[0].field("Sec-WebSocket-Protocol") == "a"
+    assert request.address == ("192.0.2.9", 9)
+    assert (reply.status, str(reply.uri), subprotocol) == (101, "ws://example.test/", None)
+    assert describe(codecs) == "x-flip"
+    assert rest == b"\x81\x02hi"
+    assert len(server.raws) == 1
+
+
+def test_tls_is_spoken_over_a_socket_that_is_given(net: Net) -> None:
+    server = net.serve(tls=certificates.server_context("example.test"))
+    host = asked(net, server, "wss", tls=certificates.client_context())
+    assert host.opened[2].status == 101
+    assert host.opened[0].tls is not None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        response(302, "Location: /elsewhere\r\n"),
+        response(401, 'WWW-Authenticate: Basic realm="x"\r\n'),
+    ],
+)
+@pytest.mark.parametrize("stays", [False, True])
+def test_where_no_other_socket_will_do_a_redirect_and_a_challenge_are_the_end(
+    net: Net, answer: str, stays: bool
+) -> None:
+    server = net.script(answering(answer, response(404)))
+    host = asked(net, server, auth=("user", "password"), stays=stays)
+    assert isinstance(host.error, HandshakeError)
+    assert host.error.status == (int(answer.split()[1]) if stays else 404)
+    assert len(server.raws) == (1 if stays else 2)
+
+
+def test_a_socket_that_is_not_connected_fails_and_is_closed(net: Net) -> None:
+    host, sock = Asking(net), socket.socket()
+    wish = Wish(
+        "ws://example.test/",
+        subprotocols=(),
+        origin=None,
+        headers=(),
+        auth=None,
+        tls=None,
+        proxy=False,
+        proxy_tls=None,
+        resolver=None,
+    )
+    Attempt(host, wish).begin(sock, None)
+    net.until(lambda: host.error)
+    net.settle()
+    assert isinstance(host.error, OSError)
+    assert sock.fileno() < 0

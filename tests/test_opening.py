@@ -17,6 +17,8 @@ from reactor import (
     Connection,
     DigestAuth,
     Handlers,
+    HandshakeError,
+    ProtocolError,
     Reactor,
     Request,
     Response,
@@ -24,9 +26,11 @@ from reactor import (
 )
 from reactor.loop.transport import LINGER
 from reactor.protocol.auth import digest_response
+from reactor.protocol.extensions import Codec
 from reactor.protocol.frames import pack_frame, pack_message
 from reactor.testing import FakeClock, MemorySelector, memory_pair
 from tests import certificates
+from tests.extended import Faulty, Flip, raiser
 
 if TYPE_CHECKING:
     import pathlib
@@ -468,6 +472,174 @@ def test_a_server_that_is_stopped_by_an_onrequest_that_raises_says_nothing_more(
     assert wire.dropped()
     assert wire.reactor.next_timeout() is None
     assert "onrequest raised" in log.text
+
+
+# ---- extensions ----
+
+
+def offering(*offers: str) -> bytes:
+    """A request for a WebSocket with a field for each of the offers."""
+    lines = [f"Sec-WebSocket-Extensions: {offer}\r\n" for offer in offers]
+    return opening(more="".join(lines))
+
+
+def answered(response: bytes) -> str | None:
+    """Return what a 101 says about extensions."""
+    assert status(response) == 101
+    found = re.findall(rb"\r\nSec-WebSocket-Extensions: ([^\r]*)\r\n", response)
+    assert len(found) <= 1
+    return found[0].decode() if found else None
+
+
+@pytest.mark.parametrize(
+    ("options", "offers", "answer"),
+    [
+        ({}, ["permessage-deflate", "x-flip"], None),
+        ({"compress": True}, [], None),
+        ({"compress": True}, [""], None),
+        ({"compress": True}, ["x-other, permessage-deflate; x-param"], None),
+        (
+            {"compress": True},
+            ["permessage-deflate; client_max_window_bits"],
+            "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12",
+        ),
+        (
+            {"compress": True},
+            ["permessage-deflate; server_max_window_bits=7", " , permessage-deflate"],
+            "permessage-deflate; server_max_window_bits=12",
+        ),
+        (
+            {"compress": True},
+            ['permessage-deflate; server_max_window_bits="10"'],
+            "permessage-deflate; server_max_window_bits=10",
+        ),
+        (
+            {"extensions": [Flip()], "compress": True},
+            ["x-flip, permessage-deflate"],
+            "x-flip, permessage-deflate; server_max_window_bits=12",
+        ),
+        ({"extensions": [Flip()]}, ["x-flip, x-flip", "permessage-deflate"], "x-flip"),
+    ],
+)
+def test_the_101_says_which_extensions_are_agreed_on_and_the_connection_too(
+    wires: Callable[..., Wire], options: dict[str, Any], offers: list[str], answer: str | None
+) -> None:
+    wire = wires(**options)
+    assert answered(wire.send(offering(*offers))) == answer
+    [client] = wire.server.clients
+    assert client.extensions == (answer or "")
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        "x flip",
+        "permessage-deflate; a b",
+        "permessage-deflate; server_max_window_bits=",
+        'permessage-deflate; server_max_window_bits="10',
+        "permessage-deflate, \xff",
+        "=1",
+        "; x",
+    ],
+)
+def test_offers_that_are_malformed_are_answered_400(
+    wires: Callable[..., Wire], offer: str
+) -> None:
+    wire = wires(compress=True)
+    response = wire.send(offering(offer, "permessage-deflate"))
+    assert status(response) == 400
+    assert body(response).startswith(b"Sec-WebSocket-Extensions: ")
+    assert wire.server.events == []
+    assert not wire.server.clients
+
+
+def test_a_server_without_extensions_does_not_look_at_offers(wire: Wire) -> None:
+    assert answered(wire.send(offering("= , ;"))) is None
+
+
+def test_offers_are_not_looked_at_if_onrequest_answers_otherwise(
+    wires: Callable[..., Wire],
+) -> None:
+    flip = Flip()
+    wire = wires(extensions=[flip])
+    wire.server.answer = lambda request: Response(403)
+    assert status(wire.send(offering("x-flip"))) == 403
+    assert flip.made == []
+
+
+def misanswering(answer: object) -> Flip:
+    """Return an extension whose answer is none."""
+    flip = Flip()
+    flip.answer = lambda offer: answer  # type: ignore[method-assign]
+    return flip
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [
+        Faulty("answer", raiser(ZeroDivisionError("of the extension"))),
+        Faulty("answer", raiser(ValueError("of the extension"))),
+        Faulty("answer", raiser(ProtocolError(1002, "of the extension"))),
+        misanswering(5),
+        misanswering(((), None)),
+        misanswering(([("a b", None)], Codec())),
+        misanswering(([("a", 10)], Codec())),
+        misanswering(([("a", "1\r\nX-Evil: 1")], Codec())),
+        misanswering((["ab"], None)),
+    ],
+    ids=range(9),
+)
+def test_an_extension_that_fails_at_an_offer_is_logged_and_answered_500(
+    wires: Callable[..., Wire], log: pytest.LogCaptureFixture, extension: Flip
+) -> None:
+    wire = wires(extensions=[extension])
+    response = wire.send(offering("x-flip") + FRAMES[0])
+    assert status(response) == 500
+    assert body(response) == b"the server failed to answer\n"
+    assert wire.server.events == []
+    assert not wire.server.clients
+    assert wire.ended()
+    error, refused = log.records
+    assert (error.levelname, refused.levelname) == ("ERROR", "INFO")
+    assert error.exc_info is not None
+    assert error.getMessage() == "an extension failed for <Request GET '/'>"
+    # Nobody else is in trouble.
+    other, theirs = memory_pair()
+    wire.accept(theirs)
+    other.send(opening())
+    wire.settle()
+    assert status(bytes(other.inbox)) == 101
+
+
+def test_an_extension_can_refuse_a_request_by_a_status_of_its_own(
+    wires: Callable[..., Wire],
+) -> None:
+    refusal = HandshakeError(403, "not without a key", [("X-Why", "key")])
+    wire = wires(extensions=[Faulty("answer", raiser(refusal))])
+    response = wire.send(offering("x-flip"))
+    assert status(response) == 403
+    assert b"\r\nX-Why: key\r\n" in response
+
+
+def test_an_interrupt_in_an_extension_is_not_swallowed(wires: Callable[..., Wire]) -> None:
+    wire = wires(extensions=[Faulty("answer", raiser(KeyboardInterrupt()))])
+    wire.sock.send(offering("x-flip"))
+    with pytest.raises(KeyboardInterrupt):
+        wire.reactor.step(0)
+
+
+@pytest.mark.parametrize("end", ["stop", "close", "abort"])
+def test_a_server_that_is_stopped_by_an_extension_opens_nothing_more(
+    wires: Callable[..., Wire], end: str
+) -> None:
+    ends: list[Wire] = []
+    wire = wires(extensions=[Faulty("answer", lambda: getattr(ends[0].server, end)())])
+    ends.append(wire)
+    assert wire.send(offering("x-flip") + FRAMES[0]) == b""
+    assert wire.dropped()
+    assert wire.server.events == []
+    assert not wire.server.clients
+    assert wire.reactor.next_timeout() is None
 
 
 # ---- the handshake fails: one answer, and nothing behind it ----
