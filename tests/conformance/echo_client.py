@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TypeVar
 
-from reactor import Client, Reactor, State
+from reactor import Client, PerMessageDeflate, Reactor, State
 
 AnyClient = TypeVar("AnyClient", bound=Client)
 
@@ -30,8 +30,16 @@ class Count(Client):
 
 def visit(kind: type[AnyClient], uri: str, reactor: Reactor) -> AnyClient:
     """Connect, and return the client once its connection has ended."""
-    # Section 9 sends messages of 16 MiB, some of them in 64-byte fragments.
-    client = kind(uri, reactor=reactor, proxy=False, max_message=32 << 20, max_fragments=131072)
+    client = kind(
+        uri,
+        reactor=reactor,
+        proxy=False,
+        # Sections 12 and 13 are about compression, so that short messages are compressed too.
+        extensions=[PerMessageDeflate(threshold=0)],
+        # Section 9 sends messages of 16 MiB, some of them in 64-byte fragments.
+        max_message=32 << 20,
+        max_fragments=131072,
+    )
     while client.ready_state is not State.CLOSED:
         reactor.step()
     return client

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from reactor import Connection, Server
+from reactor import Connection, PerMessageDeflate, Server
 
 
 class Echo(Server):
@@ -13,8 +13,14 @@ class Echo(Server):
 
 
 def main() -> None:
-    # Section 9 sends messages of 16 MiB, some of them in 64-byte fragments.
-    server = Echo(("127.0.0.1", int(sys.argv[1])), max_message=32 << 20, max_fragments=131072)
+    server = Echo(
+        ("127.0.0.1", int(sys.argv[1])),
+        # Sections 12 and 13 are about compression, so that short messages are compressed too.
+        extensions=[PerMessageDeflate(threshold=0)],
+        # Section 9 sends messages of 16 MiB, some of them in 64-byte fragments.
+        max_message=32 << 20,
+        max_fragments=131072,
+    )
     print("listening", server.addresses[0][1], flush=True)
     server.run()
 

@@ -1,25 +1,30 @@
 """An echo server that says on its standard output, in JSON, where it is and how each ended.
 
-echo_server.py [OPTIONS]: in JSON those of the server, and two more: `tls`, the paths of
-certificate and key, and of an authority if clients are to show a certificate; `auth`, "basic"
-or "digest".
+echo_server.py [OPTIONS]: in JSON those of the server, and more: `tls`, the paths of certificate
+and key, and of an authority if clients are to show a certificate; `auth`, "basic" or "digest";
+`deflate`, the parameters of permessage-deflate; `ways`, how it sends the messages of a
+connection, in turn: see deflating.py.
 
 The answer to a handshake says in X-Address where the client is, that to the message `who am I?`
-what its certificate says; `GET /page` is answered with a page that is a client, and `GET /user`
-with the name of the user.
+what its certificate says, and to `what was agreed on?` the extensions; `GET /page` is answered
+with a page that is a client, and `GET /user` with the name of the user.
 """
 
 from __future__ import annotations
 
+import collections
 import json
 import ssl
 import sys
 from typing import TYPE_CHECKING, Any
 
-from reactor import Connection, Request, Response, Server
+from reactor import Connection, PerMessageDeflate, Request, Response, Server
+from tests.interop.deflating import cut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from tests.interop.deflating import Way
 
 USER, PASSWORD = "Mufasa", "Circle of Life"
 PAGE = """<!doctype html><meta charset="utf-8"><title>echo</title><p id="log"></p><script>
@@ -34,6 +39,9 @@ socket.onerror = () => { log.textContent = "error"; };
 class Echo(Server):
     # What `auth` asks for; who cannot answer it is told so.
     guard: Any = None
+    # How messages are sent, and how many each client was sent.
+    ways: Sequence[Way] = ((None, 0),)
+    sent: collections.Counter[Connection]
 
     def onrequest(self, request: Request) -> Response | Mapping[str, str] | None:
         if self.guard is not None:
@@ -52,13 +60,18 @@ class Echo(Server):
         if message == "who am I?":
             shown = client.tls.getpeercert() if client.tls is not None else None
             client.send(json.dumps(shown))
+        elif message == "what was agreed on?":
+            client.send(client.extensions)
         else:
-            client.send(message)
+            compress, fragments = self.ways[self.sent[client] % len(self.ways)]
+            self.sent[client] += 1
+            client.send(iter(cut(message, fragments)) if fragments else message, compress)
 
     def announce(self) -> None:
         print(json.dumps(self.addresses[0][1]), flush=True)
 
     def onclose(self, client: Connection, code: int, reason: str) -> None:
+        del self.sent[client]
         print(json.dumps([code, reason]), flush=True)
 
 
@@ -71,10 +84,19 @@ def context(certificate: str, key: str, authority: str | None = None) -> ssl.SSL
     return tls
 
 
-def make(auth: str = "", tls: Sequence[str] = (), **options: Any) -> Echo:
+def make(
+    auth: str = "",
+    tls: Sequence[str] = (),
+    deflate: Mapping[str, Any] | None = None,
+    ways: Sequence[Way] = Echo.ways,
+    **options: Any,
+) -> Echo:
     if tls:
         options["tls"] = context(*tls)
+    if deflate is not None:
+        options["extensions"] = [PerMessageDeflate(**deflate)]
     server = Echo(("127.0.0.1", 0), **options)
+    server.ways, server.sent = ways, collections.Counter()
     if auth:
         from reactor import BasicAuth, DigestAuth
 

@@ -1,20 +1,26 @@
-"""Other people's servers, each an echo: foreign_servers.py KIND [CERTIFICATE KEY].
+"""Other people's servers, each an echo: foreign_servers.py KIND [OPTIONS].
 
-Each says on its standard output, in JSON, where it listens, and how each connection ended. The
-message `ping` makes it ping, and answer `pong` once the pong is there; `close` makes it close.
+The options are those of `Options`, in JSON. Each says on its standard output, in JSON, where it
+listens, and how each connection ended. The message `ping` makes it ping, and answer `pong` once
+the pong is there; `close` makes it close.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import socket
 import ssl
 import sys
 from typing import TYPE_CHECKING, Any
 
+from tests.interop.deflating import cut
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from tests.interop.deflating import Way
 
 SUBPROTOCOL = "chat"
 PAYLOAD = b"are you there?"
@@ -23,15 +29,47 @@ CODE, REASON = 4321, "słowo"
 LIMIT = 2 << 20
 
 
+class Options:
+    """What a server is told.
+
+    Args:
+        tls: The paths of certificate and key.
+        deflate: The parameters of permessage-deflate, for those who can be told; without them,
+            whatever is the default.
+        ways: How the messages of a connection are sent, in turn, as far as it can be told; see
+            deflating.py.
+    """
+
+    def __init__(
+        self,
+        tls: Sequence[str] = (),
+        deflate: dict[str, Any] | None = None,
+        ways: Sequence[Way] = ((None, 0),),
+    ) -> None:
+        self.tls: ssl.SSLContext | None = None
+        if tls:
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.tls.load_cert_chain(*tls)
+        self.deflate = deflate
+        self.ways = ways
+
+
 def tell(value: object) -> None:
     print(json.dumps(value), flush=True)
 
 
-def serve_websockets(tls: ssl.SSLContext | None) -> None:
+def serve_websockets(options: Options) -> None:
     from websockets.asyncio.server import ServerConnection, serve
     from websockets.exceptions import ConnectionClosed
+    from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+
+    compression: dict[str, Any] = {}
+    if options.deflate is not None:
+        factory = ServerPerMessageDeflateFactory(**options.deflate)
+        compression = {"compression": None, "extensions": [factory]}
 
     async def handle(connection: ServerConnection) -> None:
+        ways = itertools.cycle(options.ways)
         try:
             async for message in connection:
                 if message == "ping":
@@ -40,7 +78,8 @@ def serve_websockets(tls: ssl.SSLContext | None) -> None:
                 elif message == "close":
                     await connection.close(CODE, REASON)
                 else:
-                    await connection.send(message)
+                    _, count = next(ways)
+                    await connection.send(cut(message, count) if count else message)
         except ConnectionClosed:
             pass  # with another code than 1000: no error here
         close = connection.protocol.close_rcvd
@@ -52,7 +91,13 @@ def serve_websockets(tls: ssl.SSLContext | None) -> None:
 
     async def main() -> None:
         async with serve(
-            handle, "127.0.0.1", 0, ssl=tls, max_size=LIMIT, select_subprotocol=select
+            handle,
+            "127.0.0.1",
+            0,
+            ssl=options.tls,
+            max_size=LIMIT,
+            select_subprotocol=select,
+            **compression,
         ) as server:
             tell(next(iter(server.sockets)).getsockname()[1])
             await server.serve_forever()
@@ -60,7 +105,7 @@ def serve_websockets(tls: ssl.SSLContext | None) -> None:
     asyncio.run(main())
 
 
-def serve_aiohttp(tls: ssl.SSLContext | None) -> None:
+def serve_aiohttp(options: Options) -> None:
     from aiohttp import WSMsgType, web
 
     async def handle(request: web.Request) -> web.WebSocketResponse:
@@ -96,17 +141,20 @@ def serve_aiohttp(tls: ssl.SSLContext | None) -> None:
         application.router.add_get("/", handle)
         runner = web.AppRunner(application)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=options.tls).start()
         tell(runner.addresses[0][1])
         await asyncio.Event().wait()
 
     asyncio.run(main())
 
 
-def serve_tornado(tls: ssl.SSLContext | None) -> None:
+def serve_tornado(options: Options) -> None:
     from tornado import httpserver, netutil, web, websocket
 
     class Handler(websocket.WebSocketHandler):
+        def get_compression_options(self) -> dict[str, Any] | None:
+            return options.deflate
+
         def select_subprotocol(self, subprotocols: list[str]) -> str | None:
             return SUBPROTOCOL if SUBPROTOCOL in subprotocols else None
 
@@ -127,7 +175,7 @@ def serve_tornado(tls: ssl.SSLContext | None) -> None:
 
     async def main() -> None:
         application = web.Application([("/", Handler)], websocket_max_message_size=LIMIT)
-        server = httpserver.HTTPServer(application, ssl_options=tls)
+        server = httpserver.HTTPServer(application, ssl_options=options.tls)
         sockets = netutil.bind_sockets(0, "127.0.0.1", socket.AF_INET)
         server.add_sockets(sockets)
         tell(sockets[0].getsockname()[1])
@@ -136,7 +184,7 @@ def serve_tornado(tls: ssl.SSLContext | None) -> None:
     asyncio.run(main())
 
 
-def serve_picows(tls: ssl.SSLContext | None) -> None:
+def serve_picows(options: Options) -> None:
     import picows
 
     types = picows.WSMsgType
@@ -169,7 +217,7 @@ def serve_picows(tls: ssl.SSLContext | None) -> None:
 
     async def main() -> None:
         server = await picows.ws_create_server(
-            accept, "127.0.0.1", 0, ssl=tls, enable_auto_pong=False
+            accept, "127.0.0.1", 0, ssl=options.tls, enable_auto_pong=False
         )
         tell(server.sockets[0].getsockname()[1])
         await server.serve_forever()
@@ -186,12 +234,8 @@ KINDS = {
 
 
 def main() -> None:
-    kind, *files = sys.argv[1:]
-    tls = None
-    if files:
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(*files)
-    KINDS[kind](tls)
+    kind, *options = sys.argv[1:]
+    KINDS[kind](Options(**json.loads(options[0]) if options else {}))
 
 
 if __name__ == "__main__":

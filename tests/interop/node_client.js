@@ -1,5 +1,6 @@
 // A client built on ws that does what the lines on its standard input say, one JSON object
-// each, and tells on its standard output, likewise, what happens. Binary data is in base64.
+// each, and tells on its standard output, likewise, what happens. Binary data is in base64. The
+// options of a connection are those of ws.
 'use strict';
 const readline = require('node:readline');
 const WebSocket = require('ws');
@@ -9,8 +10,8 @@ const decode = part => 'text' in part ? part.text : Buffer.from(part.base64, 'ba
 let socket;
 
 const commands = {
-  connect({url}) {
-    socket = new WebSocket(url);
+  connect({url, options}) {
+    socket = new WebSocket(url, options);
     socket.on('open', () => tell({event: 'open'}));
     socket.on('message', (data, binary) => tell(
       binary ? {event: 'message', base64: data.toString('base64')}
@@ -19,10 +20,10 @@ const commands = {
     socket.on('close', (code, reason) => tell({event: 'close', code, reason: reason.toString()}));
     socket.on('error', error => tell({event: 'error', message: error.message}));
   },
-  send({parts}) {
+  send({parts, compress}) {
     const binary = 'base64' in parts[0];
     parts.forEach((part, index) =>
-      socket.send(decode(part), {binary, fin: index === parts.length - 1}));
+      socket.send(decode(part), {binary, compress, fin: index === parts.length - 1}));
   },
   ping(part) { socket.ping(decode(part)); },
   close({code, reason}) { socket.close(code, reason); },

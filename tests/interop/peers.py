@@ -61,10 +61,12 @@ class Peer(abc.ABC):
 
 
 class Websockets(Peer):
-    def __init__(self, url: str) -> None:
+    """What `connect` of websockets makes, with its options."""
+
+    def __init__(self, url: str, **options: Any) -> None:
         client = programs.module("websockets.sync.client")
         self.stack = contextlib.ExitStack()
-        connecting = client.connect(url, proxy=None, close_timeout=PATIENCE)
+        connecting = client.connect(url, proxy=None, close_timeout=PATIENCE, **options)
         self.connection = self.stack.enter_context(connecting)
 
     def send(self, message: Message) -> None:
@@ -142,16 +144,18 @@ class AsyncPeer(Peer):
 
 
 class Aiohttp(AsyncPeer):
+    """What `ws_connect` of aiohttp makes, with its options."""
+
     can_fragment = False
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, **options: Any) -> None:
         self.library = programs.module("aiohttp")
         self.loop = asyncio.new_event_loop()
-        self.run(self.connect(url))
+        self.run(self.connect(url, options))
 
-    async def connect(self, url: str) -> None:
+    async def connect(self, url: str, options: dict[str, Any]) -> None:
         self.session = self.library.ClientSession()
-        self.connection = await self.session.ws_connect(url, autoping=False)
+        self.connection = await self.session.ws_connect(url, autoping=False, **options)
 
     def send(self, message: Message) -> None:
         text = isinstance(message, str)
@@ -290,10 +294,54 @@ class Picows(AsyncPeer):
         await self.transport.wait_disconnected()
 
 
-class NodeWs(Peer):
-    """node's ws, told by lines what to do: see node_client.js."""
+class Tornado(AsyncPeer):
+    """What `websocket_connect` of tornado makes, with its options."""
 
-    def __init__(self, url: str) -> None:
+    can_fragment = False
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.library = programs.module("tornado.websocket")
+        self.loop = asyncio.new_event_loop()
+        self.run(self.connect(url, options))
+
+    async def connect(self, url: str, options: dict[str, Any]) -> None:
+        self.connection = await self.library.websocket_connect(url, **options)
+
+    def send(self, message: Message) -> None:
+        binary = isinstance(message, bytes)
+        self.run(self.write(message, binary))
+
+    async def write(self, message: Message, binary: bool) -> None:
+        await self.connection.write_message(message, binary)
+
+    def receive(self) -> Message:
+        message: Message = self.run(self.read())
+        assert message is not None, "the server closed without a word"
+        return message
+
+    async def read(self) -> Any:
+        return await self.connection.read_message()
+
+    def ping(self, payload: bytes) -> bytes:
+        raise NotImplementedError("its pongs are for itself alone")
+
+    def close(self, code: int, reason: str) -> int:
+        self.run(self.say_goodbye(code, reason))
+        received: int = self.connection.close_code
+        return received
+
+    async def say_goodbye(self, code: int, reason: str) -> None:
+        self.connection.close(code, reason)
+        assert await self.connection.read_message() is None
+
+    def release(self) -> None:
+        self.loop.close()
+
+
+class NodeWs(Peer):
+    """node's ws, told by lines what to do, with its options: see node_client.js."""
+
+    def __init__(self, url: str, **options: Any) -> None:
         node = programs.program("node", "nodejs")
         modules = programs.node_modules("ws", NODE_WS)
         self.process = subprocess.Popen(
@@ -304,7 +352,11 @@ class NodeWs(Peer):
             text=True,
             encoding="utf-8",
         )
-        self.tell(do="connect", url=url)
+        self.connect(url, options)
+
+    def connect(self, url: str, options: dict[str, Any]) -> None:
+        """Connect, and again after a close."""
+        self.tell(do="connect", url=url, options=options)
         self.hear("open")
 
     def tell(self, **command: object) -> None:
@@ -321,8 +373,8 @@ class NodeWs(Peer):
     def send(self, message: Message) -> None:
         self.send_fragments([message])
 
-    def send_fragments(self, parts: Sequence[Message]) -> None:
-        self.tell(do="send", parts=[self.encode(part) for part in parts])
+    def send_fragments(self, parts: Sequence[Message], compress: bool = True) -> None:
+        self.tell(do="send", parts=[self.encode(part) for part in parts], compress=compress)
 
     @staticmethod
     def encode(message: Message) -> dict[str, str]:
@@ -352,14 +404,18 @@ class NodeWs(Peer):
 class Wsproto(Peer):
     """wsproto has no sockets, and takes nothing amiss less than anyone: a second opinion."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, extensions: Sequence[Any] = ()) -> None:
         wsproto = programs.module("wsproto")
         self.events = programs.module("wsproto.events")
         host, _, port = url.split("/")[2].partition(":")
         self.socket = socket.create_connection((host, int(port)), PATIENCE)
         self.protocol = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
         self.pending: list[Any] = []
-        self.transmit(self.events.Request(host=f"{host}:{port}", target="/"))
+        self.arrived = 0
+        request = self.events.Request(
+            host=f"{host}:{port}", target="/", extensions=list(extensions)
+        )
+        self.transmit(request)
         assert isinstance(self.next_event(), self.events.AcceptConnection)
 
     def transmit(self, event: Any) -> None:
@@ -373,6 +429,7 @@ class Wsproto(Peer):
         while not self.pending:
             data = self.socket.recv(65536)
             assert data, "the server closed without a word"
+            self.arrived += len(data)
             # It raises at the first byte that is not in order.
             self.protocol.receive_data(data)
             self.pending.extend(self.protocol.events())

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from reactor import PerMessageDeflate
 from tests import programs
+from tests.interop.deflating import SETS, WAYS, content, cut, is_in
 from tests.interop.talker import Talker, talking
 from tests.interop.webdriver import FLAGS
 
@@ -57,6 +59,13 @@ def ask(client: Talker, method: str, **parameters: object) -> dict[str, Any]:
     return result
 
 
+def page(client: Talker) -> str:
+    """Return the URL of a page of Chromium's."""
+    targets = ask(client, "Target.getTargets")["targetInfos"]
+    found = next(target["targetId"] for target in targets if target["type"] == "page")
+    return re.sub("browser/.*", f"page/{found}", str(client.uri))
+
+
 @pytest.fixture
 def chromium(tmp_path: pathlib.Path) -> Iterator[Headless]:
     program = programs.program("chromium", "chromium-browser", "google-chrome")
@@ -81,10 +90,7 @@ def test_chromium_answers_on_its_debugging_port(chromium: Headless) -> None:
         assert "Chrome" in ask(client.open(), "Browser.getVersion")["product"]
         assert client.beat(b"there?") == b"there?"
         # An answer of a megabyte, by way of a page.
-        targets = ask(client, "Target.getTargets")["targetInfos"]
-        page = next(target["targetId"] for target in targets if target["type"] == "page")
-        address = re.sub("browser/.*", f"page/{page}", str(client.uri))
-        with talking(address) as other:
+        with talking(page(client)) as other:
             long = ask(
                 other.open(),
                 "Runtime.evaluate",
@@ -94,6 +100,28 @@ def test_chromium_answers_on_its_debugging_port(chromium: Headless) -> None:
             assert long["result"]["value"] == "☃" * (1 << 18)
             other.leave()
         assert client.leave(1000)[0] == 1000
+
+
+@pytest.mark.browser
+def test_chromium_compresses_on_its_debugging_port_as_it_is_asked_to(
+    chromium: Headless,
+) -> None:
+    with talking(chromium.port()) as client:
+        address = page(client.open())
+        client.leave()
+    for parameters in SETS.values():
+        deflate = PerMessageDeflate(threshold=0, **parameters)
+        with talking(address, extensions=[deflate]) as client:
+            assert is_in(parameters, client.open().extensions)
+            for number, (compress, fragments) in enumerate(WAYS):
+                text = content("words", 100 * 1024, number)
+                asked = {"expression": json.dumps(text), "returnByValue": True}
+                question = {"id": 1, "method": "Runtime.evaluate", "params": asked}
+                message = json.dumps(question, ensure_ascii=False)
+                client.send(iter(cut(message, fragments)) if fragments else message, compress)
+                answer = json.loads(client.receive())["result"]["result"]["value"]
+                assert (len(answer), answer == text) == (len(text), True)
+            assert client.leave() == (1000, "")
 
 
 @pytest.mark.firefox

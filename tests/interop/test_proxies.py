@@ -197,7 +197,7 @@ def foreign(files: Files) -> Iterator[Callable[[str], Server]]:
         def start(scheme: str) -> Server:
             tls = [files.certificate, files.key] if scheme == "wss" else []
             command = [sys.executable, "-m", "tests.interop.foreign_servers", "websockets"]
-            server = Server([*command, *tls])
+            server = Server([*command, json.dumps({"tls": tls})])
             stack.callback(server.kill)
             server.url = f"{scheme}://localhost:{server.port}/"
             return server

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -48,6 +49,7 @@ class Browser:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
         self.session = ""
         try:
@@ -86,6 +88,11 @@ class Browser:
     def open(self, url: str) -> None:
         self.call("POST", f"{self.session}/url", url=url)
 
+    def run(self, script: str, *arguments: object) -> Any:
+        """Run a script in the page; return what it calls its last argument with."""
+        path = f"{self.session}/execute/async"
+        return self.call("POST", path, script=script, args=list(arguments))
+
     def find(self, name: str) -> str:
         """Return the path of the element with this id."""
         found = self.call(
@@ -121,7 +128,8 @@ class Browser:
             if self.session:
                 self.call("DELETE", self.session)
         finally:
-            self.process.kill()
+            # A Chromium that did not answer lives on, and holds the pipe.
+            os.killpg(self.process.pid, signal.SIGKILL)
             self.process.communicate()
             # Chromium's last processes may still be writing there.
             shutil.rmtree(self.profile, ignore_errors=True)
