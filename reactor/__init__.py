@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .connection import Connection
 from .errors import (
+    ConnectionClosed,
     HandshakeError,
     InvalidPayload,
     InvalidState,
@@ -16,7 +17,7 @@ from .errors import (
 from .handlers import Handlers
 from .loop.listener import inherited_sockets
 from .loop.reactor import EVENT_READ, EVENT_WRITE, Reactor
-from .protocol.frames import CloseCode, Frame, Opcode
+from .protocol.frames import RSV1, RSV2, RSV3, CloseCode, Frame, Opcode
 from .protocol.handshake import Request
 from .protocol.http import Headers, Response
 from .protocol.session import State
@@ -29,27 +30,41 @@ if TYPE_CHECKING:
     from .auth import BasicAuth, DigestAuth
     from .backoff import Backoff
     from .client import Client
+    from .protocol.deflate import DeflateFrame, PerMessageDeflate
+    from .protocol.extensions import Codec, Extension
     from .protocol.forwarded import TrustedProxies
+    from .protocol.messages import BinaryMessage, Message, TextMessage
+    from .websocket import WebSocket
 
 __version__ = "0.1.0"
 
 __all__ = [
     "EVENT_READ",
     "EVENT_WRITE",
+    "RSV1",
+    "RSV2",
+    "RSV3",
     "Backoff",
     "BasicAuth",
+    "BinaryMessage",
     "Client",
     "CloseCode",
+    "Codec",
     "Connection",
+    "ConnectionClosed",
+    "DeflateFrame",
     "DigestAuth",
+    "Extension",
     "Frame",
     "Handlers",
     "HandshakeError",
     "Headers",
     "InvalidPayload",
     "InvalidState",
+    "Message",
     "MessageTooBig",
     "Opcode",
+    "PerMessageDeflate",
     "ProtocolError",
     "ProxyError",
     "QueueFull",
@@ -58,7 +73,9 @@ __all__ = [
     "Response",
     "Server",
     "State",
+    "TextMessage",
     "TrustedProxies",
+    "WebSocket",
     "WebSocketError",
     "inherited_sockets",
 ]
@@ -78,6 +95,10 @@ def __getattr__(name: str) -> Any:
         from .backoff import Backoff
 
         return Backoff
+    if name == "WebSocket":
+        from .websocket import WebSocket
+
+        return WebSocket
     if name in ("BasicAuth", "DigestAuth"):
         from . import auth
 
@@ -86,4 +107,16 @@ def __getattr__(name: str) -> Any:
         from .protocol.forwarded import TrustedProxies
 
         return TrustedProxies
+    if name in ("BinaryMessage", "Message", "TextMessage"):
+        from .protocol import messages
+
+        return getattr(messages, name)
+    if name in ("Codec", "Extension"):
+        from .protocol import extensions
+
+        return getattr(extensions, name)
+    if name in ("DeflateFrame", "PerMessageDeflate"):
+        from .protocol import deflate
+
+        return getattr(deflate, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

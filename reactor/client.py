@@ -19,6 +19,7 @@ from collections import deque
 
 from .attempt import Attempt
 from .backoff import Backoff, retry_after
+from .compression import chosen_extensions
 from .errors import InvalidState, QueueFull
 from .handlers import Handlers, Told
 from .link import Link
@@ -26,26 +27,30 @@ from .logs import printable
 from .loop.reactor import Reactor
 from .loop.resolver import Resolver
 from .loop.transport import HIGH_WATER
-from .protocol.frames import pack_message
+from .opened import Opened
+from .protocol.messages import as_sendable
 from .protocol.session import State, check_close
 from .settings import Settings
 from .wish import Wish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from ssl import SSLContext
     from typing import Any
 
-    from .attempt import Stream
     from .connection import Connection
     from .loop.resolver import Resolve
     from .loop.timers import Timer
+    from .opened import Stream
+    from .protocol.extensions import Codec, Extension
     from .protocol.frames import BytesLike
     from .protocol.handshake import Request
     from .protocol.http import Fields
+    from .protocol.messages import Message
     from .protocol.response import Reply
     from .protocol.uri import URI
+    from .sending import Sendable
 
 
 class _ClientHandlers(Handlers):
@@ -90,6 +95,10 @@ class Client(Told):
         subprotocols: Those that are offered, the dearest first.
         origin: The value of the `Origin` field; browsers send one, others need not.
         headers: Further fields of the request, as `Authorization` or `Cookie`.
+        compress: Whether to offer permessage-deflate (RFC 7692), as browsers do; by default if
+            this Python has `zlib`.
+        extensions: Further ones, the dearest first, as `PerMessageDeflate(level=1)`, which
+            stands for `compress`.
         auth: User and password, for a server that asks for Basic or Digest authentication; by
             default those of the URI.
         tls: The `ssl.SSLContext`; by default one that verifies certificate and name by the
@@ -130,6 +139,8 @@ class Client(Told):
         subprotocols: Sequence[str] = (),
         origin: str | None = None,
         headers: Fields = (),
+        compress: bool | None = None,
+        extensions: Iterable[Extension] = (),
         auth: tuple[str, str] | None = None,
         tls: SSLContext | None = None,
         proxy: str | bool = True,
@@ -149,6 +160,7 @@ class Client(Told):
         wish = Wish(
             uri,
             subprotocols=subprotocols,
+            extensions=chosen_extensions(compress, extensions),
             origin=origin,
             headers=headers,
             auth=auth,
@@ -167,7 +179,7 @@ class Client(Told):
         self._tries = 0
         self._opened = 0.0
         self._hold = hold
-        self._held: deque[bytes] = deque()
+        self._held: deque[tuple[Any, Message | None, bool | None]] = deque()
         self._held_size = 0
         # Whether there is no connection; whether there will be none any more; whether that has
         # been told; whether an `onclose` is owed for the attempt that was begun, or is to be.
@@ -234,6 +246,16 @@ class Client(Told):
         return None if self._link is None else self._link.subprotocol
 
     @property
+    def codecs(self) -> tuple[Codec, ...]:
+        """What the extensions that were agreed on do on this connection, in their order."""
+        return () if self._link is None else self._link.codecs
+
+    @property
+    def extensions(self) -> str:
+        """What was agreed on, as `Sec-WebSocket-Extensions` has it; `""` for nothing."""
+        return "" if self._link is None else self._link.extensions
+
+    @property
     def tls(self) -> Any:
         """The `ssl.SSLObject`, or `None` without TLS; see `Connection.tls`."""
         reply = self.response
@@ -251,37 +273,40 @@ class Client(Told):
         """How long the last ping of keepalive took to be answered, in seconds, or `None`."""
         return None if self._link is None else self._link.rtt
 
-    def send(self, message: str | BytesLike) -> bool:
+    def send(self, message: Sendable, compress: bool | None = None) -> bool:
         """Send a message, or keep it until there is a connection, if `hold` has room for it.
 
+        An iterable is kept as it is, and asked for its parts when it is sent.
+
         Args:
-            message: `str` goes as text, bytes-like as binary.
+            message: As for `Connection.send`.
+            compress: As for `Connection.send`.
 
         Returns:
             As `Connection.send`: whether there is room for more. False also if the message was
             not sent, because the client is ending.
 
         Raises:
-            TypeError: The message is neither `str` nor bytes-like.
+            TypeError: The message is nothing that can be sent.
             InvalidState: There is no connection, and nothing is held.
             QueueFull: It is more than is held; or by the overflow policy "error".
         """
         link = self._link
         if link is not None and not self._away and not self._held:
-            sent = link.send(message)
+            sent = link.send(message, compress)
             held = self._hold and self._backoff is not None
             if sent or not held or link.ready_state is State.OPEN:
                 return sent
         # What comes while one connection is closing waits for the next.
-        frame = pack_message(message, masked=True)
+        whole = as_sendable(message)
         if self._leaving:
             return False
         if not self._hold:
             raise InvalidState("send() while there is no connection; see `hold`")
-        size = self._held_size + len(frame)
+        size = self._held_size + (0 if whole is None else len(whole))
         if size > self._hold:
             raise QueueFull(size, self._hold)
-        self._held.append(frame)
+        self._held.append((message, whole, compress))
         self._held_size = size
         return self.ready_state is not State.OPEN  # if it is, `ondrain` follows
 
@@ -304,17 +329,24 @@ class Client(Told):
             TypeError: The code is not an `int` or the reason not a `str`.
             ValueError: The code must not be sent, or the reason is too long.
         """
+        self._say_goodbye(code, reason, cut=False)
+
+    def _say_goodbye(self, code: int, reason: str, *, cut: bool) -> None:
         check_close(code, reason)
         self._leaving = True
         if self._link is not None and not self._away:
             self._send_all_held(self._link)
-            self._link.close(code, reason)
+            say = self._link.hang_up if cut else self._link.close
+            say(code, reason)
         else:
             self._give_up()
 
     def stop(self, code: int = 1001, reason: str = "") -> None:
-        """End gracefully: `close`, as when the program ends; called by the reactor, too."""
-        self.close(code, reason)
+        """End gracefully: `close`, as when the program ends; called by the reactor, too.
+
+        What is being sent in parts is cut short.
+        """
+        self._say_goodbye(code, reason, cut=True)
 
     def abort(self) -> None:
         """Drop the connection at once, or give up connecting; `onclose` is told 1006."""
@@ -357,13 +389,24 @@ class Client(Told):
         request: Request,
         reply: Reply,
         subprotocol: str | None,
+        codecs: tuple[Codec, ...],
         rest: bytes,
     ) -> None:
         """Take over the connection that an attempt has led to; called by it."""
         self._attempt = None
         self.response = reply
         self._opened = self.reactor.now
-        self._link = Link(self, transport, request, self.handlers, subprotocol)
+        self._link = Link(
+            Opened(
+                self,
+                transport,
+                request,
+                self.handlers,
+                subprotocol,
+                codecs,
+                is_client=True,
+            )
+        )
         self._away = False
         self._link.begin(b"", rest)
 
@@ -398,18 +441,19 @@ class Client(Told):
         while (
             self._held and link.ready_state is State.OPEN and link.buffered_amount <= HIGH_WATER
         ):
-            frame = self._held.popleft()
-            self._held_size -= len(frame)
-            # No overflow, whatever its size: it has been counted for `hold`.
-            if not link.write(frame):
+            if not self._send_next_held(link):
                 break
 
     def _send_all_held(self, link: Link) -> None:
         """Send what was held, room or not: there will be no other time."""
         while self._held and link.ready_state is State.OPEN:
-            frame = self._held.popleft()
-            self._held_size -= len(frame)
-            link.write(frame)
+            self._send_next_held(link)
+
+    def _send_next_held(self, link: Link) -> bool:
+        message, whole, compress = self._held.popleft()
+        self._held_size -= 0 if whole is None else len(whole)
+        # No overflow, whatever its size: it has been counted for `hold`.
+        return link.send_held(message, whole, compress)
 
     def link_closed(self, code: int, reason: str) -> None:
         """Note the end of the connection; called by the link."""

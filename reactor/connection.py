@@ -18,45 +18,34 @@ after it.
 from __future__ import annotations
 
 from .deadlines import Deadlines
-from .errors import ProtocolError, QueueFull
-from .handlers import Told
+from .errors import InvalidState, ProtocolError
 from .logs import place, printable
 from .loop.transport import LINGER
-from .protocol.session import Session, State
+from .opened import Opened
+from .protocol.session import State, check_close
+from .sending import Sending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol, Union
+    from collections.abc import Callable
+    from typing import Any
 
-    from .handlers import Handlers
-    from .loop.reactor import Reactor
-    from .loop.tls import Tls
-    from .loop.transport import Transport
-    from .protocol.frames import BytesLike
-    from .protocol.handshake import Request
-    from .settings import Settings
-
-    Stream = Union[Transport, Tls]
-
-    class Host(Protocol):
-        """What a `Connection` needs: the server, or the client."""
-
-        reactor: Reactor
-        settings: Settings
-
-        def connection_ended(self, connection: Connection) -> None:
-            """Forget this connection: it is closed."""
+    from .alone import Alone, Source
 
 
-# To look up a member of an enum costs 70 ns before Python 3.12, a global 15.
-_OPEN: State = State.OPEN
-
-
-class Connection(Told):
+class Connection(Sending):
     """One WebSocket connection of a `Server`, which makes it; a `Client` has one inside.
 
     Its methods belong to the reactor's thread. Override `onopen`, `onmessage` and their kin
     (see `Told`) in a subclass, or leave them to the server's.
+
+    One by itself is made of a `WebSocket` after its handshake, as in
+    `Connection(websocket).receive_forever()`; as a context manager it is closed at the end.
+
+    Args:
+        opened: What its server or client gives it, or a `WebSocket`, which is used up.
+        **options: Of one by itself: the limits and deadlines of `Settings`, by default the
+            `WebSocket`'s, and functions for handlers.
 
     Attributes:
         server: The server that accepted it.
@@ -66,72 +55,58 @@ class Connection(Told):
         close_reason: The reason of the end.
         was_clean: Whether both sides have sent their Close (WHATWG `wasClean`).
         data: For the user.
-        is_client: Whether this side is the client: of the class, not of each connection.
     """
-
-    is_client = False
 
     __slots__ = (
         "__weakref__",
         "_deadlines",
         "_going_on",
         "_paused",
-        "_pong",
-        "_reactor",
-        "_session",
-        "_settings",
         "_stop",
-        "_transport",
         "close_code",
         "close_reason",
         "data",
         "request",
-        "server",
         "subprotocol",
         "was_clean",
     )
 
-    def __init__(
-        self,
-        server: Host,
-        transport: Stream,
-        request: Request,
-        handlers: Handlers,
-        subprotocol: str | None,
-    ) -> None:
-        super().__init__(handlers)
-        self.server: Any = server  # the user's class, with what it has of its own
-        self.request = request
-        self.subprotocol = subprotocol
+    def __init__(self, opened: Opened | Source, **options: Any) -> None:
+        alone: Alone | None = None
+        if not isinstance(opened, Opened):
+            from .alone import Alone
+
+            alone = Alone(self, opened, options)
+            opened = alone.opened
+        elif options:
+            raise TypeError(f"{type(self).__name__}() of a server or client has no options")
+        super().__init__(opened)
+        self.request = opened.request
+        self.subprotocol = opened.subprotocol
         self.close_code: int | None = None
         self.close_reason = ""
         self.was_clean = False
         self.data: Any = None
-        self._reactor = server.reactor
-        self._settings = settings = server.settings
-        self._transport = transport
-        self._session = Session(
-            self,
-            client=self.is_client,
-            max_message=settings.max_message,
-            max_fragments=settings.max_fragments,
-        )
-        self._session.state = State.CONNECTING
-        self._deadlines = Deadlines(server.reactor, transport, settings, self)
+        self._deadlines = Deadlines(self._reactor, self._transport, self._settings, self)
         self._stop = self._paused = self._going_on = False
-        self._pong: bytes | None = None
+        if alone is not None:
+            alone.start()
 
     # ---- what the user calls ----
-
-    @property
-    def reactor(self) -> Reactor:
-        """The reactor that it lives in."""
-        return self._reactor
 
     @property
     def address(self) -> Any:
         """The peer's: host and port (for IPv6 two numbers more), or `""` for a unix socket."""
         return self.request.address
+
+    @property
+    def extensions(self) -> str:
+        """What was agreed on, as `Sec-WebSocket-Extensions` has it; `""` for nothing."""
+        if not self._codecs:
+            return ""
+        from .protocol.extensions import describe
+
+        return describe(self._codecs)
 
     @property
     def tls(self) -> Any:
@@ -143,75 +118,15 @@ class Connection(Told):
         return self._transport.tls
 
     @property
-    def ready_state(self) -> State:
-        """Where it is in its life (WHATWG `readyState`); `CONNECTING` only until `onopen`."""
-        return self._session.state
-
-    @property
-    def buffered_amount(self) -> int:
-        """Bytes, headers included, that the kernel has not taken yet."""
-        return self._transport.buffered
-
-    @property
     def rtt(self) -> float | None:
         """How long the last ping of keepalive took to be answered, in seconds, or `None`."""
         return self._deadlines.rtt
 
-    def send(self, message: str | BytesLike) -> bool:
-        """Send a message. Hot.
-
-        Args:
-            message: `str` goes as text, bytes-like as binary.
-
-        Returns:
-            Whether the write queue is below its high-water mark, 64 KiB: if not, `ondrain`
-            follows, and it is better to wait. False also if the message was not sent: because
-            the connection is ending, or by the overflow policy "skip".
-
-        Raises:
-            TypeError: The message is neither `str` nor bytes-like.
-            QueueFull: By the overflow policy "error".
-        """
-        return self.send_packed(self._session.pack(message))
-
-    def send_packed(self, frame: bytes) -> bool:
-        """Send what is framed already; called by `send` and by `Server.broadcast`.
-
-        Returns:
-            As `send`.
-
-        Raises:
-            QueueFull: By the overflow policy "error".
-        """
-        if self._session.state is not _OPEN:
-            return False
-        transport = self._transport
-        waiting = transport.buffered
-        if waiting and waiting + len(frame) > self._settings.max_write_queue:
-            return self._has_room(len(frame)) and transport.write(frame)
-        return transport.write(frame)
-
-    def ping(self, payload: BytesLike = b"") -> None:
-        """Send a ping; `onpong` follows. Does nothing unless the connection is open.
-
-        Args:
-            payload: At most 125 bytes, which the pong carries too.
-
-        For the write queue it counts as a message.
-
-        Raises:
-            TypeError: The payload is not bytes-like.
-            ValueError: It is too long.
-            QueueFull: By the overflow policy "error".
-        """
-        if self._session.state is State.OPEN and self._has_room(len(payload)):
-            self._session.ping(payload)
-
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Begin the closing handshake; `onclose` follows, at the latest after `close_timeout`.
 
-        What was sent before leaves first; messages that come from now on are dropped. The
-        first call counts.
+        What was sent before leaves first, and the time runs when it has been written; messages
+        that come from now on are dropped. The first call counts.
 
         Args:
             code: 1000 to 1003, 1007 to 1014, or 3000 to 4999.
@@ -221,10 +136,39 @@ class Connection(Told):
             TypeError: The code is not an `int` or the reason not a `str`.
             ValueError: The code must not be sent, or the reason is too long.
         """
+        outbox = self._outbox
+        if self.ready_state is State.OPEN:
+            if outbox is not None and outbox.busy:
+                check_close(code, reason)
+                outbox.farewell = code, reason
+                self._session.mute()
+                self.resume()  # the peer's Close may stand behind what was not read
+            else:
+                self._close(code, reason)
+
+    def hang_up(self, code: int = 1001, reason: str = "") -> None:
+        """Close, and cut short what is being sent in parts; called when the server stops.
+
+        Args:
+            code: As for `close`.
+            reason: As for `close`.
+
+        Raises:
+            TypeError: The code is not an `int` or the reason not a `str`.
+            ValueError: The code must not be sent, or the reason is too long.
+        """
+        check_close(code, reason)
         if self._session.state is State.OPEN:
-            self._session.close(code, reason)
-            self._deadlines.end_within(self._settings.close_timeout, self._unanswered)
-            self.resume()  # the peer's Close may stand behind what was not read
+            outbox = self._outbox
+            if outbox is not None:
+                code, reason = outbox.farewell or (code, reason)
+            self._close(code, reason)
+            self._drop_outbox()
+
+    def _close(self, code: int, reason: str) -> None:
+        self._session.close(code, reason)
+        self._deadlines.end_within(self._settings.close_timeout, self._unanswered)
+        self.resume()
 
     def abort(self) -> None:
         """Drop the connection at once; what is queued is lost, and `onclose` is told 1006."""
@@ -235,7 +179,7 @@ class Connection(Told):
 
         While it is paused, a silent peer cannot be told from a held-up one: keepalive rests.
         """
-        if self._session.state is State.OPEN and not self._paused:
+        if self.ready_state is State.OPEN and not self._paused:
             self._paused = self._stop = True
             self._transport.received = self._keep
             self._transport.pause()
@@ -258,11 +202,8 @@ class Connection(Told):
             response: The 101, to be sent first; a client has none.
             rest: What has come behind the peer's part of the handshake.
         """
+        self.start()
         transport = self._transport
-        transport.events = self
-        transport.received = self._input
-        self._deadlines.start()
-        self._session.state = State.OPEN
         # Corked, so that what onopen sends leaves with the response.
         transport.cork()
         try:
@@ -273,6 +214,77 @@ class Connection(Told):
             transport.uncork()
         if rest and not transport.closed:
             transport.received(rest)
+
+    def start(self) -> None:
+        """Be open, without a word; called once, before all else."""
+        transport = self._transport
+        transport.events = self
+        transport.received = self._input
+        self._deadlines.start()
+        self._session.state = State.OPEN
+
+    # ---- by itself ----
+
+    def receive_forever(self) -> None:
+        """Handle what comes until the connection has ended; only of one by itself.
+
+        SIGINT and SIGTERM close it with 1001.
+
+        Raises:
+            InvalidState: It is a server's or a client's, or this is called by a handler.
+        """
+        self._alone().receive_forever()
+
+    def recv(self, timeout: float | None = None) -> Any:
+        """Wait for the next message; only of one by itself. `onmessage` is not told of it.
+
+        Between calls nothing is read, and no ping is answered; but if others make steps of its
+        reactor, then up to the next message.
+
+        Args:
+            timeout: How long to wait, in seconds; by default for ever.
+
+        Returns:
+            `str` for text, `bytes` for binary.
+
+        Raises:
+            ConnectionClosed: There will be none, since the connection has ended.
+            InvalidState: It is a server's or a client's, or this is called by a handler, or
+                messages go to `onfragment`.
+            TimeoutError: There was none in time.
+            ValueError: The timeout is negative.
+        """
+        if self.listens_to("onfragment"):
+            raise InvalidState("recv() of a connection with onfragment")
+        return self._alone().recv(timeout)
+
+    def __enter__(self) -> Connection:
+        """Return the connection."""
+        self._alone()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Close the connection, and wait for its end; after an exception drop it."""
+        self._alone().leave(at_once=kind is not None)
+
+    def _alone(self) -> Alone:
+        from .alone import Alone
+
+        host = self.server
+        if not isinstance(host, Alone):
+            raise InvalidState("the connection is not by itself: its reactor is another's")
+        return host
+
+    def go(self, rest: bytes) -> None:
+        """Call `onopen`, and read on behind `rest`; called in the first step of a lone one."""
+        self._session.keep(rest)
+        self._guard(self.onopen)
+        if not self._going_on:
+            self._go_on()
+
+    def deliver_to(self, deliver: Callable[[Any], bool] | None) -> None:
+        """Have messages delivered elsewhere, or with `None` to `onmessage` again."""
+        self._session.deliver_to(deliver or self.message_received)
 
     # ---- from the transport ----
 
@@ -312,14 +324,13 @@ class Connection(Told):
         # Before ondrain, which may fill the queue again, so that it is never empty.
         self.emptied()
         self._unstop()
-        if self._session.state is State.OPEN:
+        outbox = self._outbox
+        if outbox is not None and outbox.busy:
+            outbox.pump()
+        elif self.ready_state is State.OPEN:
+            if outbox is not None:
+                outbox.owed = False
             self._guard(self.ondrain)
-
-    def emptied(self) -> None:
-        """The queue is empty, or short: the pong that waits leaves; called by the transport."""
-        pong, self._pong = self._pong, None
-        if pong is not None and self._session.state is State.OPEN:
-            self._session.pong(pong)
 
     def gone(self, error: Exception | None) -> None:
         """The socket is closed: the one way to `onclose`; called by the transport, once."""
@@ -339,22 +350,22 @@ class Connection(Told):
     def _end(self, error: Exception | None) -> None:
         self._deadlines.cancel()
         self._session.eof()
-        self.server.connection_ended(self)
         told = self.close_code is not None  # why it ended: a RST that follows is no news
-        if self.close_code is None:
-            self.close_code = 1006
-        # An interrupt out of one must not spare the user the other.
+        # An interrupt out of one must not spare the user the others.
         try:
-            if error is not None and not told:
-                self._tell(self.onerror, error)
+            if self._outbox is not None:
+                self._outbox.end()
         finally:
-            self._tell(self.onclose, self.close_code, self.close_reason)
+            if self.close_code is None:
+                self.close_code = 1006
+            self.server.connection_ended(self)
+            try:
+                if error is not None and not told:
+                    self._tell(self.onerror, error)
+            finally:
+                self._tell(self.onclose, self.close_code, self.close_reason)
 
     # ---- from the session ----
-
-    def write(self, data: bytes) -> object:
-        """Send bytes; called by the session."""
-        return self._transport.write(data)
 
     def message_received(self, message: str | bytes) -> bool:
         """Deliver a message; called by the session. Hot: holds the path's only `try`."""
@@ -363,7 +374,12 @@ class Connection(Told):
         except Exception as error:
             self._log(self.onmessage, error)
             self._handler_failed(error)
-        return self._stop or (self._transport.choked and not self.is_client)
+        return self._stop or (self._transport.choked and self._waits_for_peer())
+
+    def fragment_received(self, data: str | bytes, final: bool) -> bool:
+        """Deliver a part of a message; called by the session."""
+        self._guard(self.onfragment, data, final)
+        return self._stop or (self._transport.choked and self._waits_for_peer())
 
     def ping_received(self, payload: bytes) -> bool:
         """Answer a ping; called by the session."""
@@ -396,6 +412,8 @@ class Connection(Told):
     def violated(self, error: ProtocolError) -> None:
         """End, since the peer broke a rule; called by the session."""
         self.close_code, self.close_reason = error.code, error.reason
+        if error.__cause__ is not None:
+            self._log("an extension", error)
         self._tell(self.onerror, error)
         self._finish()
 
@@ -403,26 +421,66 @@ class Connection(Told):
         """Receive into place while a large frame comes; called by the session."""
         self._transport.place = self if begun else None
 
+    # ---- from the outbox ----
+
+    def iterable_raised(self, error: Exception) -> None:
+        """Log what the iterable of a message has raised; called by the outbox."""
+        self._log("the iterable of a message", error)
+
+    def iterable_failed(self, error: Exception) -> None:
+        """End, since a message cannot be sent to its end; called by the outbox."""
+        if self._session.state is State.OPEN:  # or it has ended in the meantime
+            self._fail("internal error", error)
+
+    def packing_failed(self, error: ProtocolError) -> None:
+        """End, since an extension has failed; called by the outbox."""
+        if self._session.state is State.OPEN:
+            self._session.fail(error)
+        else:
+            self._log("an extension", error)  # it has ended in the meantime
+
+    def outbox_emptied(self, owed: bool) -> None:
+        """Go on when no message is sent in parts any more; called by the outbox."""
+        outbox = self._outbox
+        assert outbox is not None
+        if not (self._codecs or outbox.tells or self._settings.fragment_size is not None):
+            self._outbox = None
+        if outbox.farewell is not None:
+            self._close(*outbox.farewell)
+        elif owed and not self._transport.choked:
+            self._guard(self.ondrain)
+
     # ---- flow ----
 
     def _hold(self, more: bool) -> bool:
         """Do not read while there is more in hand, or the peer does not read the answers.
 
         What is in hand is parsed in the next step, behind the other connections; when the peer
-        takes the answers, `drained` follows. A client reads on: if each side waited for the
-        other to read, both would wait for ever.
+        takes the answers, `drained` follows.
 
         Returns:
             Whether reading has stopped.
         """
         if self._paused or self._session.state is State.CLOSED:
             return True
-        choked = self._transport.choked and not self.is_client
+        choked = self._waits_for_peer()
         if choked or more:
             self._transport.pause()
             if not choked:
                 self._go_on_soon()
         return choked or more
+
+    def _waits_for_peer(self) -> bool:
+        """Return whether not to read, since the peer does not read the answers.
+
+        A client reads on: if each side waited for the other to read, both would wait for ever.
+        And while a message is sent in parts the queue is full because there is more to send:
+        then it is not to cause too much that waits behind that.
+        """
+        if self.is_client or not self._transport.choked:
+            return False
+        outbox = self._outbox
+        return outbox is None or outbox.crowded or not outbox.busy
 
     def _go_on_soon(self) -> None:
         if not self._going_on:
@@ -432,7 +490,7 @@ class Connection(Told):
     def _go_on(self) -> None:
         self._going_on = False
         transport = self._transport
-        if self._paused or transport.closed or (transport.choked and not self.is_client):
+        if self._paused or transport.closed or self._waits_for_peer():
             return
         transport.cork()
         try:
@@ -446,24 +504,8 @@ class Connection(Told):
         """Go on after a pause, the user's or for want of room."""
         if not self._paused:
             self._stop = False
-            self._go_on_soon()
-
-    def _has_room(self, size: int) -> bool:
-        """Return whether the queue may take `size` bytes more; if not, apply the policy."""
-        transport, settings = self._transport, self._settings
-        if transport.buffered + size > settings.max_write_queue:
-            transport.flush()  # what is corked does not wait for the peer
-        waiting = transport.buffered
-        size += waiting
-        if not waiting or size <= settings.max_write_queue:
-            return True
-        if settings.overflow == "skip":
-            return False
-        error = QueueFull(size, settings.max_write_queue)
-        if settings.overflow == "error":
-            raise error
-        self._drop(error)
-        return False
+            if not self._transport.reading:  # otherwise there is nothing in hand
+                self._go_on_soon()
 
     # ---- ends ----
 
@@ -487,6 +529,12 @@ class Connection(Told):
         transport.finish(half_close=not self.is_client)
         delay = self._settings.close_timeout if transport.buffered else LINGER
         self._deadlines.end_within(delay, transport.abort)
+        self._drop_outbox()
+
+    def _drop_outbox(self) -> None:
+        """Close what is being sent in parts; last, since a generator may do anything then."""
+        if self._outbox is not None:
+            self._outbox.drop()
 
     def _fail(self, reason: str, error: Exception) -> None:
         """Fail the connection for a fault that is not one of the peer's grammar: 1011."""
@@ -510,6 +558,7 @@ class Connection(Told):
             self._deadlines.cancel()
             self._session.eof()
             self._transport.abort(error)
+            self._drop_outbox()
 
     def _handler_failed(self, error: Exception) -> None:
         """One connection's handler raised: that connection fails, the others live."""

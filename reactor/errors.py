@@ -9,8 +9,9 @@ WebSocketError
 ├── HandshakeError      the opening handshake failed             .status .headers .body
 │   └── ProxyError      the proxy before the server would not    .status .headers .body
 ├── ProtocolError       the peer broke RFC 6455                  .code
-│   ├── InvalidPayload  text that is not UTF-8                   .code 1007
+│   ├── InvalidPayload  text or compressed data that is none     .code 1007
 │   └── MessageTooBig   a message over its limit                 .code 1009 .size .limit
+├── ConnectionClosed    there will be no more messages           .code .reason
 ├── QueueFull           the peer does not read what you send     .size .limit
 └── InvalidState        called at the wrong time: the caller's fault
 ```
@@ -79,7 +80,7 @@ class ProtocolError(WebSocketError):
 
 
 class InvalidPayload(ProtocolError):
-    """A text message or a close reason is not UTF-8 (RFC 6455 §8.1)."""
+    """Text is not UTF-8 (RFC 6455 §8.1), or compressed data not DEFLATE (RFC 7692)."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(1007, reason)
@@ -97,6 +98,20 @@ class MessageTooBig(ProtocolError):
         super().__init__(1009, f"message of {size} bytes or more, at most {limit} allowed")
         self.size = size
         self.limit = limit
+
+
+class ConnectionClosed(WebSocketError):
+    """The connection has ended, and whoever waits for a message waits in vain.
+
+    Args:
+        code: Why, as `onclose` is told it (RFC 6455 §7.1.5).
+        reason: The reason that goes with it.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"{reason or 'connection closed'} ({code})")
+        self.code = code
+        self.reason = reason
 
 
 class QueueFull(WebSocketError):

@@ -33,12 +33,7 @@ class Handlers:
     """
 
     def __init__(self, **functions: Callable[..., Any]) -> None:
-        for name, function in functions.items():
-            if not name.startswith("on") or not hasattr(Handlers, name):
-                raise TypeError(f"{type(self).__name__}() has no option {name!r}")
-            if not callable(function):
-                raise TypeError(f"{name}={function!r} cannot be called")
-            setattr(self, name, function)
+        give(self, functions, type(self).__name__)
 
     def onrequest(self, request: Request) -> Answer:
         """A client's request has come, and can be answered; called before `onopen`.
@@ -61,6 +56,27 @@ class Handlers:
 
     def onmessage(self, client: Any, message: Any) -> None:
         """A message has come from `client`: `str` for text, `bytes` for binary."""
+
+    def onfragment(self, client: Any, data: Any, final: bool) -> None:
+        """A part of a message has come; if this is overridden, `onmessage` is not called.
+
+        Every message comes so, in the parts in which it arrives: of 64 KiB at most, in TLS 80,
+        but for frames that an extension has worked on whole. Nothing is kept, and so
+        `max_message` and `max_fragments` do not apply. `client.pause` holds up the rest.
+
+        Args:
+            client: The connection.
+            data: `str` for text, cut between characters; `bytes` for binary.
+            final: Whether it is the last of its message; it may be empty.
+        """
+
+    def onsent(self, client: Any, message: Any) -> None:
+        """The system has taken all of a message; called in a later step than its `send`.
+
+        Args:
+            client: The connection.
+            message: What `send` was given.
+        """
 
     def onclose(self, client: Any, code: int, reason: str) -> None:
         """The connection has ended; called once after `onopen`, and nothing after it.
@@ -94,6 +110,25 @@ class Handlers:
         """A pong has come, asked for or not."""
 
 
+def give(handlers: Handlers, functions: Mapping[str, Callable[..., Any]], owner: str) -> None:
+    """Put functions in the place of methods.
+
+    Args:
+        handlers: Whose methods.
+        functions: By the names of the methods.
+        owner: Whose options they are, for the error.
+
+    Raises:
+        TypeError: A name is none of them, or what is given for it cannot be called.
+    """
+    for name, function in functions.items():
+        if not name.startswith("on") or not hasattr(Handlers, name):
+            raise TypeError(f"{owner}() has no option {name!r}")
+        if not callable(function):
+            raise TypeError(f"{name}={function!r} cannot be called")
+        setattr(handlers, name, function)
+
+
 class Told:
     """What is told: a connection, whose handlers can be its own or those of a `Handlers`.
 
@@ -117,6 +152,14 @@ class Told:
         """A message has come: `str` for text, `bytes` for binary."""
         self.handlers.onmessage(self, message)
 
+    def onfragment(self, data: Any, final: bool) -> None:
+        """A part of a message has come; if this is overridden, `onmessage` is not called."""
+        self.handlers.onfragment(self, data, final)
+
+    def onsent(self, message: Any) -> None:
+        """The system has taken all of a message."""
+        self.handlers.onsent(self, message)
+
     def onclose(self, code: int, reason: str) -> None:
         """The connection has ended; called once, and nothing after it."""
         self.handlers.onclose(self, code, reason)
@@ -138,6 +181,14 @@ class Told:
         self.handlers.onpong(self, payload)
 
     # ---- calling them ----
+
+    def listens_to(self, name: str) -> bool:
+        """Return whether a handler was given: here, or to `handlers`."""
+        return any(
+            getattr(getattr(who, name, None), "__func__", None) is not getattr(kind, name)
+            for who, kind in ((self, Told), (self.handlers, Handlers))
+            if hasattr(who, name)
+        )
 
     def _handler_failed(self, error: Exception) -> None:
         """A handler raised, which was logged: what follows is for the subclass to say."""

@@ -14,8 +14,6 @@ class Link(Connection):
 
     __slots__ = ()
 
-    is_client = True
-
     def onopen(self) -> None:
         """The handshake is over."""
         self.server.link_opened()
@@ -23,6 +21,14 @@ class Link(Connection):
     def onmessage(self, message: Any) -> None:
         """A message has come."""
         self.server.onmessage(message)
+
+    def onfragment(self, data: Any, final: bool) -> None:
+        """A part of a message has come."""
+        self.server.onfragment(data, final)
+
+    def onsent(self, message: Any) -> None:
+        """The system has taken a message."""
+        self.server.onsent(message)
 
     def onclose(self, code: int, reason: str) -> None:
         """The connection has ended."""
@@ -43,6 +49,11 @@ class Link(Connection):
     def onpong(self, payload: bytes) -> None:
         """A pong has come."""
         self.server.onpong(payload)
+
+    def listens_to(self, name: str) -> bool:
+        """Return whether the client does."""
+        listens: bool = self.server.listens_to(name)
+        return listens
 
     def __repr__(self) -> str:
         """Return the client's."""

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 
+from .compression import chosen_extensions
 from .connection import Connection
 from .errors import HandshakeError, InvalidState, QueueFull
 from .handlers import Handlers
@@ -13,7 +14,6 @@ from .logs import logger, place
 from .loop.listener import BACKLOG, Listener, listen, listen_unix
 from .loop.reactor import Reactor
 from .opening import Opening
-from .protocol.frames import pack_message
 from .protocol.handshake import SAME_HOST, ServerPolicy
 from .protocol.session import check_close
 from .settings import Settings
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from ssl import SSLContext
     from typing import Any, Union
 
-    from .connection import Stream
     from .loop.listener import Address
     from .loop.timers import Timer
+    from .opened import Opened
+    from .protocol.extensions import Extension
     from .protocol.forwarded import TrustedProxies
     from .protocol.frames import BytesLike
-    from .protocol.handshake import Origins, Request
+    from .protocol.handshake import Origins
+    from .protocol.messages import Message
 
     Where = Union[tuple[str, int], str, socket.socket, None]
     Locations = Union[Mapping[str, Handlers], Iterable[str]]
@@ -65,6 +67,12 @@ class Server(Handlers):
         origins: Which web pages may connect: `"same"`, the default, for those from the same
             host; a list of origins; or `None` for any. Behind a proxy that changes `Host`, give
             the list.
+        compress: Whether messages are compressed, where the client offers that: with
+            permessage-deflate (RFC 7692), windows of 12 bits and `mem_level` 5, which costs
+            50 KiB a connection, 78 if the client keeps its own window, as Firefox does. Off by
+            default, for that reason.
+        extensions: Further ones, the dearest first, as `PerMessageDeflate(level=1)`, which
+            stands for `compress`.
         tls: The `ssl.SSLContext` with the server's certificate; by default no TLS.
         proxy_protocol: Whether every connection begins with the PROXY protocol, version 1 or
             2, from which its address is taken; one that does not is dropped.
@@ -101,6 +109,8 @@ class Server(Handlers):
         locations: Locations | None = None,
         subprotocols: Sequence[str] = (),
         origins: Origins = SAME_HOST,
+        compress: bool = False,
+        extensions: Iterable[Extension] = (),
         tls: SSLContext | None = None,
         proxy_protocol: bool = False,
         trusted_proxies: Iterable[str] | TrustedProxies | None = None,
@@ -114,6 +124,7 @@ class Server(Handlers):
         self.settings = Settings(**{n: v for n, v in options.items() if n in names})
         super().__init__(**{n: v for n, v in options.items() if n not in names})
         self.policy = ServerPolicy(subprotocols, origins, locations)
+        self.extensions = chosen_extensions(bool(compress), extensions)
         self._tls = _checked(tls)
         self.proxy_protocol = proxy_protocol
         self.trusted_proxies = _trusted(trusted_proxies)
@@ -197,7 +208,7 @@ class Server(Handlers):
         for opening in list(self._openings):
             opening.abort()
         for client in list(self.clients):
-            client.close(code, reason)
+            client.hang_up(code, reason)
         self._end_if_stopped()
 
     def abort(self) -> None:
@@ -222,23 +233,38 @@ class Server(Handlers):
         if self._own_reactor:
             self.reactor.close()
 
-    def broadcast(self, message: str | BytesLike, *, exclude: Connection | None = None) -> None:
+    def broadcast(
+        self,
+        message: str | BytesLike | Message,
+        *,
+        exclude: Connection | None = None,
+        compress: bool | None = None,
+    ) -> None:
         """Send a message to all clients, framed once.
 
-        For one that reads too slowly the overflow policy decides; "error" means "skip" here.
+        It is compressed once, too, for all clients for whom nothing depends on what was sent
+        before: `PerMessageDeflate(server_no_context_takeover=True)`. For one that reads too
+        slowly the overflow policy decides; "error" means "skip" here.
 
         Args:
-            message: `str` goes as text, bytes-like as binary.
+            message: `str` or a `TextMessage` goes as text, bytes-like or a `BinaryMessage` as
+                binary.
             exclude: Who is left out, as whoever has caused it.
+            compress: As for `Connection.send`.
 
         Raises:
-            TypeError: The message is neither `str` nor bytes-like.
+            TypeError: The message is none of that.
         """
-        frame = pack_message(message, masked=False)
+        from .protocol.messages import as_message
+
+        whole = as_message(message)
+        if whole is None:
+            kind = type(message).__name__
+            raise TypeError(f"{kind}, not str, bytes-like or a Message")
         for client in list(self.clients):
             if client is not exclude:
                 try:
-                    client.send_packed(frame)
+                    client.post(whole, compress)
                 except QueueFull:
                     continue
 
@@ -295,24 +321,18 @@ class Server(Handlers):
         self._openings[opening] = None
         self._mind_the_limit()
 
-    def connect(
-        self,
-        transport: Stream,
-        request: Request,
-        handlers: Handlers,
-        subprotocol: str | None,
-    ) -> Connection:
+    def connect(self, opened: Opened) -> Connection:
         """Return the connection that a handshake has led to; called by `Opening`.
 
         Raises:
             HandshakeError: Making it raised: 500; or stopped the server: 503.
         """
         try:
-            connection = self._connection(self, transport, request, handlers, subprotocol)
+            connection = self._connection(opened)
         except Exception:
             logger().exception("%s() raised", self._connection.__name__)
             raise HandshakeError(500, "the server failed to answer") from None
-        if transport.closed:
+        if opened.transport.closed:
             raise HandshakeError(503, "the server is stopping")
         self.clients.add(connection)
         return connection

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_OPTIONAL = ("ping_interval", "fragment_size")
+
 
 class Settings:
     """What all connections of a server share; keyword arguments of `Server`.
@@ -25,16 +27,20 @@ class Settings:
             fails with 1011. 20.
         handshake_timeout: How long the opening handshake may take in all. 10.
         close_timeout: How long the closing handshake may take in all. 10.
+        fragment_size: Messages of more bytes are sent in fragments of so many, as the peer
+            takes them, so that a ping need not wait for all of a large one; `None`, the
+            default, for never.
         write_timeout: How long the peer may take nothing of what waits for it, messages or a
             plain HTTP response. 30: one that answers pings and does not read is as dead.
 
     Raises:
-        TypeError: A size or a time is not a number.
+        TypeError: A size or a time is not a number, or `fragment_size` not a whole one.
         ValueError: A size or a time is not above zero, or the policy is none of the three.
     """
 
     __slots__ = (
         "close_timeout",
+        "fragment_size",
         "handshake_timeout",
         "max_fragments",
         "max_message",
@@ -56,6 +62,7 @@ class Settings:
         ping_timeout: float = 20.0,
         handshake_timeout: float = 10.0,
         close_timeout: float = 10.0,
+        fragment_size: int | None = None,
         write_timeout: float = 30.0,
     ) -> None:
         self.max_message = max_message
@@ -66,14 +73,17 @@ class Settings:
         self.ping_timeout = ping_timeout
         self.handshake_timeout = handshake_timeout
         self.close_timeout = close_timeout
+        self.fragment_size = fragment_size
         self.write_timeout = write_timeout
         for name in self.__slots__:
             value = getattr(self, name)
-            if name == "overflow" or (name == "ping_interval" and value is None):
+            if name == "overflow" or (name in _OPTIONAL and value is None):
                 continue
             if not isinstance(value, (int, float)):
                 raise TypeError(f"{name}={value!r}, not a number")
             if not value > 0:
                 raise ValueError(f"{name}={value!r}, not above zero")
+        if fragment_size is not None and not isinstance(fragment_size, int):
+            raise TypeError(f"fragment_size={fragment_size!r}, not a number of bytes")
         if overflow not in ("close", "skip", "error"):
             raise ValueError(f'overflow={overflow!r}, not "close", "skip" or "error"')

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .loop.resolver import Resolve
+    from .protocol.extensions import Extension
     from .protocol.http import Fields
     from .protocol.proxies import Proxy
     from .protocol.uri import URI
@@ -25,6 +26,7 @@ class Wish:
     Args:
         uri: Where to connect to.
         subprotocols: Those that are offered, the dearest first.
+        extensions: Those that are offered, the dearest first.
         origin: The value of the `Origin` field, or `None` for no such field.
         headers: Further fields of the request.
         auth: User and password for a server that asks for them; by default those of the URI.
@@ -41,6 +43,7 @@ class Wish:
 
     __slots__ = (
         "auth",
+        "extensions",
         "headers",
         "proxy",
         "proxy_tls",
@@ -55,6 +58,7 @@ class Wish:
         uri: str,
         *,
         subprotocols: Sequence[str],
+        extensions: tuple[Extension, ...] = (),
         origin: str | None,
         headers: Fields,
         auth: tuple[str, str] | None,
@@ -66,6 +70,7 @@ class Wish:
         self.uri = parse_uri(uri)
         if tls is not None and not self.uri.secure:
             raise ValueError(f"tls is given, but the URI is {self.uri.scheme}, not wss")
+        self.extensions = extensions
         self.subprotocols = requesting.check_subprotocols(subprotocols)
         self.headers = requesting.check_fields(headers)
         if origin is not None:

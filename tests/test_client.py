@@ -14,10 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reactor import Backoff, Client, HandshakeError, InvalidState, QueueFull, Reactor, State
+from reactor import (
+    Backoff,
+    BinaryMessage,
+    Client,
+    HandshakeError,
+    InvalidState,
+    PerMessageDeflate,
+    ProtocolError,
+    QueueFull,
+    Reactor,
+    State,
+    TextMessage,
+)
 from reactor.loop.resolver import Resolver
 from reactor.protocol.frames import pack_frame
 from reactor.protocol.http import http_date
+from tests import certificates
+from tests.extended import Counting, Flip, raiser
 from tests.recorder import PING, TEXT
 from tests.scripted import (
     Net,
@@ -33,10 +47,10 @@ from tests.scripted import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 KIB = 1024
-
+TAKEOVER = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12"
 
 both = pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
 
@@ -62,6 +76,9 @@ def sudden(**options: Any) -> Backoff:
         ({"hold": -1}, ValueError, "hold=-1"),
         ({"hold": "1M"}, TypeError, "hold='1M'"),
         ({"hold": True}, TypeError, "hold=True"),
+        ({"extensions": [5]}, TypeError, "extension 5 is not an Extension"),
+        ({"extensions": [Flip(), Flip()]}, ValueError, "one comes twice"),
+        ({"fragment_size": 0}, ValueError, "fragment_size=0"),
     ],
 )
 def test_an_option_that_is_none_raises_and_leaves_nothing_open(
@@ -237,6 +254,121 @@ def test_a_server_that_does_not_read_is_waited_for(net: Net, secure: bool) -> No
     server.met[0].resume()
     net.until(lambda: "ondrain" in client.names())
     net.until(lambda: len(server.messages()) == sent + 1)
+
+
+# ---- extensions ----
+
+
+@pytest.mark.parametrize(
+    ("options", "there", "agreed"),
+    [
+        ({}, {}, ""),
+        ({}, {"compress": True}, TAKEOVER),
+        ({"compress": True}, {"compress": True}, TAKEOVER),
+        ({"compress": False}, {"compress": True}, ""),
+        ({"compress": True}, {}, ""),
+        (
+            {"extensions": [PerMessageDeflate(server_max_window_bits=9)]},
+            {"compress": True},
+            TAKEOVER.replace("server_max_window_bits=12", "server_max_window_bits=9"),
+        ),
+        (
+            {"extensions": [Flip()]},
+            {"extensions": [Flip()], "compress": True},
+            f"{TAKEOVER}, x-flip",
+        ),
+        ({"extensions": [Flip()], "compress": False}, {"extensions": [Flip()]}, "x-flip"),
+    ],
+    ids=range(8),
+)
+@both
+def test_messages_go_both_ways_through_what_was_agreed_on(
+    net: Net, options: dict[str, Any], there: dict[str, Any], agreed: str, secure: bool
+) -> None:
+    client, server = net.meet(secure, {**there, "do": {"onmessage": echo}}, **options)
+    assert client.extensions == server.met[0].extensions == agreed
+    sent: list[Any] = ["long " * 1000, b"\0" * 100_000, "", b"x", os.urandom(1000)]
+    for message in sent:
+        for compress in (None, True, False):
+            assert client.send(message, compress) is True
+    net.until(lambda: len(client.messages()) == 3 * len(sent))
+    assert client.messages() == [message for message in sent for _ in range(3)]
+
+
+def echo(client: Any, message: Any) -> None:
+    client.send(message)
+
+
+def test_who_sends_says_whether_to_compress(net: Net) -> None:
+    deflate = Counting(threshold=100)
+    client, server = net.meet(server={"compress": True}, extensions=[deflate])
+    for size, compress in ((99, None), (100, None), (99, True), (100, False)):
+        client.send(b"x" * size, compress)
+    net.until(lambda: len(server.messages()) == 4)
+    assert deflate.compressed == [b"x" * 100, b"x" * 99]
+    assert deflate.made == 1
+
+
+def test_a_new_connection_begins_with_nothing_of_what_the_last_one_remembered(
+    timed: Net,
+) -> None:
+    server = timed.serve(compress=True)
+    client = timed.client(server, reconnect=sudden())
+    timed.opened(client)
+    text = os.urandom(200).hex()
+    client.send(text)
+    timed.until(lambda: len(server.messages()) == 1)
+    server.met[0].abort()
+    timed.until(client.delays)
+    assert client.extensions == TAKEOVER
+    timed.advance(1.1)
+    timed.until(lambda: client.names().count("onopen") == 2)
+    client.send(text)
+    timed.until(lambda: len(server.messages()) == 2)
+    assert server.messages() == [text, text]
+
+
+def test_the_next_server_may_agree_on_something_else(timed: Net) -> None:
+    compressing = timed.serve(compress=True)
+    client = timed.client(compressing, reconnect=sudden())
+    timed.opened(client)
+    assert client.extensions == TAKEOVER
+    compressing.extensions = ()
+    compressing.met[0].abort()
+    timed.until(client.delays)
+    timed.advance(1.1)
+    timed.until(lambda: client.names().count("onopen") == 2)
+    assert client.extensions == ""
+    client.send("plain " * 100)
+    timed.until(compressing.messages)
+
+
+def test_an_answer_to_no_offer_is_final(timed: Net) -> None:
+    server = timed.script(switching(fields="Sec-WebSocket-Extensions: x-other\r\n"))
+    client = timed.client(server, reconnect=sudden())
+    timed.ended(client)
+    [error] = client.errors()
+    assert isinstance(error, HandshakeError)
+    assert client.is_in(State.CLOSED)
+    assert client.delays() == []
+
+
+@both
+def test_an_extension_that_fails_in_a_message_fails_the_connection_and_is_told(
+    net: Net, secure: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    flip = Flip()
+    fault = LookupError("of the decoder")
+    client, server = net.meet(secure, {"extensions": [Flip()]}, extensions=[flip])
+    flip.made[0].decode = raiser(fault)  # type: ignore[method-assign]
+    server.broadcast("bits")
+    net.ended(client)
+    net.until(server.ends)
+    assert server.ends() == client.ends() == [(1011, "an extension failed")]
+    [error] = client.errors()
+    assert isinstance(error, ProtocolError)
+    assert error.__cause__ is fault
+    assert "LookupError: of the decoder" in caplog.text
 
 
 # ---- the end ----
@@ -558,7 +690,7 @@ def test_without_hold_a_message_is_refused_while_there_is_no_connection(net: Net
     assert client.send("in time")
 
 
-@pytest.mark.parametrize("message", [5, None, ["x"]])
+@pytest.mark.parametrize("message", [5, None, {"x": "y"}])
 def test_what_is_no_message_is_a_type_error_in_every_state(net: Net, message: Any) -> None:
     client = net.client(net.serve(), hold=1000)
     with pytest.raises(TypeError):
@@ -578,8 +710,6 @@ def test_what_is_held_leaves_behind_what_onopen_sends_and_before_all_else(
 ) -> None:
     server_tls, scheme, options = None, "ws", {}
     if secure:
-        from tests import certificates
-
         server_tls, scheme = certificates.server_context(), "wss"
         options = {"tls": certificates.client_context()}
     server = net.serve(tls=server_tls)
@@ -591,7 +721,7 @@ def test_what_is_held_leaves_behind_what_onopen_sends_and_before_all_else(
     )
     assert client.send("one") is True
     assert client.send(b"two") is True
-    assert client.buffered_amount == 2 * (6 + 3)
+    assert client.buffered_amount == 2 * 3
     net.opened(client)
     client.send("three")
     net.until(lambda: len(server.messages()) == 4)
@@ -600,19 +730,19 @@ def test_what_is_held_leaves_behind_what_onopen_sends_and_before_all_else(
 
 
 def test_no_more_is_held_than_was_asked_for(net: Net) -> None:
-    client = net.client(net.serve(), hold=3 * 16)
+    client = net.client(net.serve(), hold=3 * 10)
     for _ in range(3):
         client.send(b"x" * 10)
     with pytest.raises(QueueFull) as caught:
-        client.send(b"")
-    assert (caught.value.size, caught.value.limit) == (54, 48)
+        client.send(b"y")
+    assert (caught.value.size, caught.value.limit) == (31, 30)
     net.opened(client)
     assert client.send(b"x" * 10)
 
 
 def test_onopen_can_send_although_as_much_is_held_as_can_be(net: Net) -> None:
     server = net.serve()
-    client = net.client(server, hold=16, do={"onopen": lambda client: client.send("x" * 100)})
+    client = net.client(server, hold=10, do={"onopen": lambda client: client.send("x" * 100)})
     client.send(b"x" * 10)
     net.until(lambda: len(server.messages()) == 2)
     assert client.errors() == []
@@ -746,6 +876,236 @@ def test_what_is_held_for_want_of_room_leaves_before_the_close(net: Net) -> None
     assert server.messages() == sent
     assert server.ends() == [(1000, "")]
     assert client.was_clean
+
+
+@both
+def test_what_is_held_is_compressed_as_its_sender_wished_on_whichever_connection(
+    net: Net, secure: bool
+) -> None:
+    deflate = Counting(threshold=100)
+    agreeing = {"compress": True, "tls": certificates.server_context() if secure else None}
+    server = net.serve(**agreeing)
+    client = net.client(
+        net.uri(server, "/", "wss" if secure else "ws"),
+        tls=certificates.client_context() if secure else None,
+        extensions=[deflate],
+        hold=10_000,
+        do={"onopen": lambda client: client.send("login")},
+    )
+    sent: list[Any] = [
+        ("a" * 99, None),
+        (b"b" * 100, None),
+        ("c" * 99, True),
+        (b"d" * 100, False),
+        (TextMessage(b"e" * 100), None),
+        (BinaryMessage(b"f"), True),
+        (bytearray(b"g" * 100), None),
+    ]
+    for message, compress in sent:
+        client.send(message, compress)
+    sent[-1][0][:] = b"changed"
+    assert client.buffered_amount == 99 + 100 + 99 + 100 + 100 + 1 + 100
+    net.until(lambda: len(server.messages()) == 8)
+    assert server.messages()[0] == "login"
+    assert server.messages()[1:6] == ["a" * 99, b"b" * 100, "c" * 99, b"d" * 100, "e" * 100]
+    assert server.messages()[6:] == [b"f", b"g" * 100]
+    assert [data[:1] for data in deflate.compressed] == [b"b", b"c", b"e", b"f", b"g"]
+    assert client.buffered_amount == 0
+
+
+def numbered(count: int, size: int = 50_000, of: Any = bytes) -> Iterator[Any]:
+    """Yield so many parts, each of its own."""
+    for number in range(count):
+        yield (b"%03d" % number * (size // 3) if of is bytes else f"{number:03}" * (size // 3))
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_a_held_stream_is_asked_for_when_it_leaves_and_keeps_its_place(
+    net: Net, count: int, compress: bool
+) -> None:
+    asked: list[int] = []
+
+    def parts() -> Iterator[str]:
+        for part in numbered(count, of=str):
+            asked.append(client.ready_state)
+            yield part
+
+    server = net.serve(compress=compress, max_message=1 << 24)
+    client = net.client(server, hold=100)
+    assert client.send("before") is True
+    assert client.send(parts()) is True
+    assert client.send(b"behind") is True
+    assert client.send(["a", "list"]) is True
+    assert client.buffered_amount == 6 + 6
+    assert asked == []
+    net.until(lambda: len(server.messages()) == 4)
+    assert server.messages() == ["before", "".join(numbered(count, of=str)), b"behind", "alist"]
+    assert asked == [State.OPEN] * count
+    assert client.send("more") is True
+    net.until(lambda: len(server.messages()) == 5)
+
+
+def test_what_is_held_behind_a_stream_goes_to_the_next_connection_if_that_breaks(
+    timed: Net,
+) -> None:
+    closed: list[str] = []
+
+    def parts() -> Iterator[bytes]:
+        try:
+            yield from numbered(1000)
+        finally:
+            closed.append("closed")
+
+    server = timed.serve(compress=True, max_message=1 << 27)
+    server.do["onopen"] = lambda client: client.pause()
+    client = timed.client(server, hold=1000, reconnect=sudden())
+    client.send(parts())
+    client.send("kept", True)
+    timed.opened(client)
+    timed.settle()
+    assert closed == []
+    server.do.clear()
+    server.met[0].abort()
+    timed.until(client.delays)
+    assert closed == ["closed"]
+    timed.advance(1.1)
+    timed.until(server.messages)
+    assert server.messages() == ["kept"]
+
+
+def test_a_held_stream_that_was_not_begun_waits_for_the_next_connection(timed: Net) -> None:
+    def onopen(client: Noting) -> None:
+        if client.names().count("onopen") == 1:
+            raise LookupError("not yet")
+
+    server = timed.serve(compress=True)
+    client = timed.client(server, hold=100, do={"onopen": onopen}, reconnect=sudden())
+    client.send(part for part in ("a", "stream"))
+    timed.until(client.delays)
+    assert server.messages() == []
+    timed.advance(1.1)
+    timed.until(server.messages)
+    assert server.messages() == ["astream"]
+
+
+@both
+@pytest.mark.parametrize("compress", [False, True])
+def test_close_leaves_behind_all_that_was_sent_in_parts(
+    net: Net, compress: bool, secure: bool
+) -> None:
+    there = {"compress": compress, "max_message": 1 << 24}
+    client, server = net.meet(secure, there, fragment_size=100_000)
+    sent: list[Any] = [b"".join(numbered(50)), "x" * 300_000, b"y" * 99_999, "z" * 150_000]
+    client.send(numbered(50))
+    for message in sent[1:]:
+        client.send(message)
+    client.close(4000, "that was all")
+    assert client.send("too late") is False
+    net.ended(client)
+    net.until(server.ends)
+    assert server.messages() == sent
+    assert client.ends() == server.ends() == [(4000, "that was all")]
+    assert client.was_clean
+
+
+@both
+def test_close_leaves_behind_a_large_message_that_was_sent_behind_parts(
+    net: Net, secure: bool
+) -> None:
+    there = {"do": {"onopen": lambda client: client.pause()}, "max_message": 1 << 24}
+    client, server = net.meet(secure, there, max_write_queue=1 << 24)
+    assert client.send(numbered(200)) is False
+    assert client.send("x" * 8_000_000) is False
+    client.close(4000, "that was all")
+    net.settle()
+    server.met[0].resume()
+    net.ended(client)
+    net.until(server.ends)
+    assert [len(message) for message in server.messages()] == [200 * 49_998, 8_000_000]
+    assert client.ends() == server.ends() == [(4000, "that was all")]
+
+
+def test_to_send_while_parts_leave_neither_hurries_them_nor_tells_from_inside_the_call(
+    net: Net,
+) -> None:
+    asked: list[int] = []
+
+    def parts() -> Iterator[str]:
+        for number in range(1000):
+            asked.append(number)
+            yield "x"
+
+    client, server = net.meet()
+    client.send(parts())
+    begun = len(asked)
+    assert 0 < begun < 100
+    before = client.names()
+    for number in range(100):
+        assert client.send(str(number)) is False
+    assert len(asked) == begun, "more were asked for in the same step"
+    assert client.names() == before
+    net.until(lambda: len(server.messages()) == 101)
+    assert server.messages() == ["x" * 1000, *map(str, range(100))]
+    net.until(lambda: "ondrain" in client.names())
+    assert client.names().count("ondrain") == 1
+
+
+@both
+@pytest.mark.parametrize("end", ["stop", "abort"])
+def test_what_is_sent_in_parts_is_cut_short_by_stop_and_abort(
+    net: Net, end: str, secure: bool
+) -> None:
+    closed: list[str] = []
+
+    def endless() -> Iterator[bytes]:
+        try:
+            while True:
+                yield bytes(50_000)
+        finally:
+            closed.append("closed")
+
+    got: list[int] = []
+    there = {"onfragment": lambda client, data, final: got.append(len(data))}
+    client, server = net.meet(secure, there)
+    client.send(endless())
+    assert client.send("behind it") is False
+    client.close(4000)
+    net.until(lambda: sum(got) > 1_000_000)
+    getattr(client, end)()
+    assert closed == ["closed"]
+    net.ended(client)
+    net.until(server.ends)
+    assert client.ends()[0][0] == (4000 if end == "stop" else 1006)
+    assert server.messages() == []
+
+
+def test_what_is_held_when_the_client_stops_leaves_but_for_what_comes_in_parts(
+    net: Net,
+) -> None:
+    asked: list[int] = []
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            asked.append(1)
+            yield bytes(50_000)
+
+    server = net.serve(do={"onopen": lambda client: client.pause()}, max_message=1 << 24)
+    client = net.client(server, hold=1 << 24)
+    client.send("x" * 8_000_000)
+    client.send("y" * 4_000_000)
+    client.send(endless())
+    client.send("behind it")
+    net.opened(client)
+    assert client._held
+    client.stop()
+    assert len(asked) < 100
+    net.until(lambda: server.met)
+    server.met[0].resume()
+    net.ended(client)
+    net.until(server.ends)
+    assert [len(message) for message in server.messages()] == [8_000_000, 4_000_000]
+    assert client.ends() == server.ends() == [(1001, "")]
 
 
 def test_a_client_that_is_closed_in_onopen_sends_nothing_of_what_was_held(net: Net) -> None:

@@ -26,6 +26,7 @@ from reactor import (
     State,
 )
 from reactor.loop.transport import LINGER, Transport
+from reactor.opened import Opened
 from reactor.protocol.frames import pack_message
 from reactor.protocol.handshake import Request
 from reactor.testing import FakeClock, MemorySelector, MemorySocket, Peer, memory_pair
@@ -136,6 +137,7 @@ WRONG_ARGUMENTS: list[Callable[[Connection], object]] = [
     lambda client: client.send(5),  # type: ignore[arg-type]
     lambda client: client.send(None),  # type: ignore[arg-type]
     lambda client: client.send(array("I", [1, 2])),  # type: ignore[arg-type]
+    lambda client: client.send({"text": 1}),
     lambda client: client.send(memoryview(array("I", [1, 2]))),
     lambda client: client.send(memoryview(b"abcdef")[::2]),
     lambda client: client.send("\ud800"),
@@ -1284,8 +1286,7 @@ def test_after_a_large_message_a_connection_keeps_little() -> None:
         peer.send(bytes(MIB - 100))
         peer.send("é" * 400_000)
         session = peer.client._session
-        assert session._stored is None
-        assert session._pieces == []
+        assert session._assembly is None
         assert len(session._parser._unparsed) < 64 * KIB
 
 
@@ -1480,13 +1481,6 @@ def test_what_a_paused_connection_has_not_read_is_not_delivered_at_its_end() -> 
 # ---- on the client's side ----
 
 
-class Calling(Connection):
-    """The connection that a client has inside."""
-
-    __slots__ = ()
-    is_client = True
-
-
 def call(server: Recorder, rest: bytes = b"") -> tuple[Connection, MemorySocket]:
     """Return a client's connection, told of as `server` is, and the other end by hand."""
     theirs, ours = memory_pair()
@@ -1494,7 +1488,7 @@ def call(server: Recorder, rest: bytes = b"") -> tuple[Connection, MemorySocket]
     events: Any = None
     transport = Transport(server.reactor, sock, events, len)
     request = Request(UPGRADE[:-4], ("memory", 1))
-    client = Calling(server, transport, request, server, None)
+    client = Connection(Opened(server, transport, request, server, None, is_client=True))
     server.clients.add(client)
     client.begin(b"", rest)
     return client, theirs

@@ -13,12 +13,14 @@ import pytest
 import reactor
 from reactor.loop import dialer
 from reactor.protocol import uri
+from reactor.protocol.extensions import accept_offers, offer
 from reactor.protocol.proxies import parse_proxy
 from reactor.testing import FakeClock, MemorySelector, Peer, memory_pair
 from tests.programs import program
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,14 +29,46 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What is no program: a picture. All other languages have a test here.
 PICTURES = {"text"}
 
+# A block that begins so is a module, which the other blocks of its page may import.
+MODULE = re.compile(r"# (\w+)\.py\n")
+# One with this runs as it is, with real sockets: it is its own other side.
+REAL = '("127.0.0.1", 0)'
+# What these pages show is run by tests of their own.
+ELSEWHERE = {"from-wspy.md"}
 
-def blocks(language: str) -> list[Any]:
+
+def blocks(language: str, *pages: Path) -> list[Any]:
     return [
-        pytest.param(match[2], id=f"{page.name}-{number}")
-        for page in PAGES
+        pytest.param(page, match[2], id=f"{page.name}-{number}")
+        for page in pages or PAGES
         for number, match in enumerate(BLOCK.finditer(page.read_text("utf-8")))
         if match[1] == language
     ]
+
+
+def modules(page: Path) -> dict[str, str]:
+    """Return the modules of a page by their names."""
+    codes = [str(parameter.values[1]) for parameter in blocks("python", page)]
+    return {match[1]: code for code in codes for match in MODULE.finditer(code[:80])}
+
+
+@pytest.fixture
+def importable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[Path], None]]:
+    """Return what makes the modules of a page importable, for one test."""
+    made: set[str] = set()
+
+    def importable(page: Path) -> None:
+        for name, code in modules(page).items():
+            assert name not in sys.modules
+            (tmp_path / f"{name}.py").write_text(code, "utf-8")
+            made.add(name)
+        monkeypatch.syspath_prepend(tmp_path)
+
+    yield importable
+    for name in made:
+        sys.modules.pop(name, None)
 
 
 class InMemory:
@@ -73,9 +107,10 @@ class InMemory:
             connect(client, uri, reactor=loop, proxy=False, **options)
             if proxy is not None:
                 parse_proxy(proxy)
-            offered = options.get("subprotocols", ())
+            # Its server speaks whatever it offers.
+            spoken = {n: options[n] for n in ("subprotocols", "extensions") if n in options}
             server = reactor.Server.__new__(reactor.Server)
-            make(server, None, reactor=loop, subprotocols=offered)
+            make(server, None, reactor=loop, compress=True, **spoken)
             self.clients.append((client, server))
 
         def dial(dialer: Any, *where: object) -> None:
@@ -112,6 +147,7 @@ class InMemory:
                     assert peer.response.startswith(b"HTTP/1.1 101 "), target
                 peers[0].send("hello")
                 peers[0].close()
+                peers[0].advance(1)  # one may have paused
                 assert peers[0].closed == (1000, "")
                 peers[1].disconnect()
             server.close()
@@ -126,23 +162,33 @@ class InMemory:
             server.reactor.step(0)
             server.reactor.step(0)
             assert client.request is not None
+            for extension in server.extensions:
+                assert extension.name in client.extensions
         client.abort()
         server.close()
         server.reactor.close()
 
 
-@pytest.mark.parametrize("code", blocks("python"))
+@pytest.mark.parametrize(
+    ("page", "code"), blocks("python", *(page for page in PAGES if page.name not in ELSEWHERE))
+)
 def test_a_python_block_runs_and_its_server_serves(
-    code: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    page: Path,
+    code: str,
+    importable: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    world = InMemory(monkeypatch)
+    importable(page)
+    world = None if MODULE.match(code) or REAL in code else InMemory(monkeypatch)
     exec(compile(code, "block", "exec"), {"__name__": "block"})
-    world.try_out()
+    if world is not None:
+        world.try_out()
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_the_javascript_block_gets_its_echo() -> None:
-    [code] = [parameter.values[0] for parameter in blocks("javascript")]
+    [code] = [parameter.values[1] for parameter in blocks("javascript", ROOT / "README.md")]
     node = program("node")
     command = [sys.executable, "-m", "reactor", "serve", "--port", "0"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as server:
@@ -168,8 +214,19 @@ def test_the_commands_are_those_that_ci_and_these_tests_run() -> None:
     ci = (ROOT / ".ci" / "run").read_text("utf-8")
     here = 'sys.executable, "-m", "reactor", "serve"' in Path(__file__).read_text("utf-8")
     for parameter in blocks("bash"):
-        for line in str(parameter.values[0]).splitlines():
+        for line in str(parameter.values[1]).splitlines():
             assert line in ci or (line == "python3 -m reactor serve" and here), line
+
+
+def test_the_answers_of_the_table_are_those_that_are_given() -> None:
+    page = (ROOT / "docs" / "compression.md").read_text("utf-8")
+    table = page.partition("| the client offers | the answer |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `([^`]+)`[^|]* \| `?([^|`]+)`? \|$", table, re.MULTILINE)
+    assert len(rows) == table.count("\n| ") > 5
+    for offered, answer in rows:
+        given, _ = accept_offers([reactor.PerMessageDeflate()], [offered])
+        assert (given or "declined") == answer
+    assert rows[0][0] == offer([reactor.PerMessageDeflate()])
 
 
 def test_every_language_of_a_block_is_tested() -> None:

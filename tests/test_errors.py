@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from reactor import (
+    ConnectionClosed,
     HandshakeError,
     Headers,
     InvalidPayload,
@@ -29,6 +30,7 @@ from reactor.errors import ProxyError
         (ProtocolError, WebSocketError),
         (InvalidPayload, ProtocolError),
         (MessageTooBig, ProtocolError),
+        (ConnectionClosed, WebSocketError),
         (QueueFull, WebSocketError),
         (InvalidState, WebSocketError),
         (InvalidState, RuntimeError),
@@ -71,6 +73,12 @@ def test_an_error_can_be_caught_as_what_it_is(
             {"code": 1009, "size": 70, "limit": 64},
             "message of 70 bytes or more, at most 64 allowed (1009)",
         ),
+        (
+            ConnectionClosed(1001, "going away"),
+            {"code": 1001, "reason": "going away"},
+            "going away (1001)",
+        ),
+        (ConnectionClosed(1006, ""), {"reason": ""}, "connection closed (1006)"),
         (
             QueueFull(70, 64),
             {"size": 70, "limit": 64},

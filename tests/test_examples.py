@@ -51,7 +51,11 @@ def test_an_example_begins_with_its_question_and_has_at_most_60_lines(path: Path
     assert len(lines) <= 60
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+# What listens nowhere and calls somebody has a test of its own.
+SERVING = [path for path in EXAMPLES if path.stem != "frames_by_hand"]
+
+
+@pytest.mark.parametrize("path", SERVING, ids=lambda path: path.stem)
 def test_the_last_lines_of_an_example_listen_on_the_port_that_is_given(
     path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -351,6 +355,151 @@ def test_a_server_that_is_stopping_closes_what_is_handed_over() -> None:
         echo.take(theirs, b"")
         with ours:
             assert ours.recv(1) == b""
+
+
+def cut(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[at : at + size] for at in range(0, len(data), size))
+
+
+@pytest.fixture
+def uploads(tmp_path: Path) -> Iterator[Any]:
+    """The server that stores files, in a folder of its own."""
+    module = load("upload")
+    module.Uploads.folder = str(tmp_path)
+    locations = ["/{name}"]
+    with closing(
+        module.Uploads(("127.0.0.1", 0), connection=module.Upload, locations=locations)
+    ) as server:
+        server.module = module
+        yield server
+
+
+def test_an_upload_above_the_limit_of_messages_is_stored(uploads: Any, tmp_path: Path) -> None:
+    data = os.urandom(3 << 20)
+    assert len(data) > uploads.settings.max_message
+    (tmp_path / "photos.zip").write_bytes(b"an older one")
+    caller = Caller(uploads, at(uploads, "/photos.zip"), hold=1)
+    caller.send(cut(data, 50_000))
+    until(uploads.reactor, lambda: caller.close_code)
+    assert (caller.close_code, caller.close_reason) == (1000, "stored")
+    assert [file.name for file in tmp_path.iterdir()] == ["photos.zip"]
+    assert (tmp_path / "photos.zip").read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("message", "most", "code"), [("text", 1 << 20, 1003), (bytes(100_001), 100_000, 1009)]
+)
+def test_an_upload_that_is_refused_leaves_no_file(
+    uploads: Any, tmp_path: Path, message: str | bytes, most: int, code: int
+) -> None:
+    uploads.module.MOST = most
+    caller = Caller(uploads, at(uploads, "/photos.zip"), hold=1 << 20)
+    caller.send(message)
+    until(uploads.reactor, lambda: caller.close_code)
+    assert caller.close_code == code
+    until(uploads.reactor, lambda: not uploads.clients)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_upload_that_is_cut_off_leaves_no_file(uploads: Any, tmp_path: Path) -> None:
+    caller = Caller(uploads, at(uploads, "/photos.zip"), hold=1)
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield bytes(1000)
+
+    caller.send(endless())
+    until(
+        uploads.reactor,
+        lambda: any(client.file.tell() > 100_000 for client in list(uploads.clients)),
+    )
+    assert len(list(tmp_path.iterdir())) == 1
+    caller.abort()
+    until(uploads.reactor, lambda: not uploads.clients)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["..%2Fstolen", "%2e%2e", ".hidden", "a%00b", "x" * 101])
+def test_an_upload_goes_to_no_name_outside_of_its_folder(uploads: Any, name: str) -> None:
+    caller = Caller(uploads, at(uploads, f"/{name}"))
+    until(uploads.reactor, lambda: caller.errors)
+    assert isinstance(caller.errors[0], HandshakeError)
+    assert caller.errors[0].status == 400
+
+
+@pytest.fixture
+def downloads(tmp_path: Path) -> Iterator[Any]:
+    """The server that sends files, from a folder of its own."""
+    module = load("download")
+    module.Downloads.folder = str(tmp_path)
+    with closing(module.Downloads(("127.0.0.1", 0), locations=["/{name}"])) as server:
+        yield server
+
+
+@pytest.mark.parametrize("size", [0, 1, 64 * 1024, 5 << 20])
+def test_a_download_is_the_file_as_one_message(
+    downloads: Any, tmp_path: Path, size: int
+) -> None:
+    data = os.urandom(size)
+    (tmp_path / "photos.zip").write_bytes(data)
+    caller = Caller(downloads, at(downloads, "/photos.zip"), max_message=10 << 20)
+    until(downloads.reactor, lambda: caller.close_code)
+    assert (caller.close_code, caller.received == [data]) == (1000, True)
+
+
+def test_a_download_that_is_cut_off_closes_its_file(
+    downloads: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos.zip").write_bytes(bytes(50 << 20))
+    opened: list[Any] = []
+
+    def noted(path: str, mode: str) -> Any:
+        opened.append(open(path, mode))  # noqa: SIM115
+        return opened[-1]
+
+    monkeypatch.setitem(type(downloads).onopen.__globals__, "open", noted)
+    got: list[int] = []
+    caller = Caller(
+        downloads,
+        at(downloads, "/photos.zip"),
+        onfragment=lambda client, data, final: got.append(len(data)),
+    )
+    until(downloads.reactor, lambda: sum(got) > 1 << 20)
+    assert not opened[0].closed
+    caller.abort()
+    until(downloads.reactor, lambda: not downloads.clients)
+    assert opened[0].closed
+    assert opened[0].name.endswith("photos.zip")
+
+
+@pytest.mark.parametrize(
+    "name", ["nothing.zip", "..", "..%2Fdownload.py", "%2Fetc%2Fpasswd", ""]
+)
+def test_a_download_is_of_nothing_outside_of_its_folder(downloads: Any, name: str) -> None:
+    caller = Caller(downloads, at(downloads, f"/{name}"))
+    until(downloads.reactor, lambda: caller.errors)
+    assert isinstance(caller.errors[0], HandshakeError)
+    assert caller.errors[0].status == 404
+
+
+def test_the_frames_that_are_sent_by_hand_are_answered(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = load("echo_server").Echo(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        monkeypatch.setattr(sys, "argv", ["frames_by_hand", str(server.addresses[0][1])])
+        runpy.run_path(str(FOLDER / "frames_by_hand.py"), run_name="__main__")
+    finally:
+        server.reactor.call_soon_threadsafe(server.stop)
+        thread.join()
+    assert capsys.readouterr().out.splitlines() == [
+        "<Frame PONG fin 12 bytes b'still there?'>",
+        "<Frame TEXT fin 13 bytes b'one two three'>",
+        "<Frame CLOSE fin 2 bytes b'\\x03\\xe8'>",
+        "the end: 1000 ",
+    ]
 
 
 def test_behind_a_proxy_the_client_is_who_the_proxy_says_and_nobody_it_says_itself() -> None:

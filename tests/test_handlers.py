@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from reactor import Handlers, Server
-from reactor.handlers import Told
+from reactor.handlers import Told, give
 
 CALLS: dict[str, tuple[Any, ...]] = {
     "onrequest": ("request",),
     "onopen": ("client",),
     "onmessage": ("client", "message"),
+    "onfragment": ("client", "mess", False),
+    "onsent": ("client", "message"),
     "onclose": ("client", 1000, ""),
     "onerror": ("client", Exception()),
     "ondrain": ("client",),
@@ -75,6 +77,15 @@ def test_what_cannot_be_called_is_a_type_error_at_once(value: Any) -> None:
         Handlers(onmessage=value)
 
 
+@pytest.mark.parametrize("name", ["onfoo", "on", "onMessage", "run"])
+def test_functions_can_be_the_options_of_another(name: str) -> None:
+    handlers = Handlers()
+    with pytest.raises(TypeError, match=rf"Connection\(\) has no option '{name}'"):
+        give(handlers, {name: print}, "Connection")
+    give(handlers, {"onrequest": len}, "Connection")
+    assert handlers.onrequest(b"four") == 4  # type: ignore[arg-type, comparison-overlap]
+
+
 class Recorded(Told):
     def __init__(self, handlers: Handlers) -> None:
         super().__init__(handlers)
@@ -91,6 +102,40 @@ def test_a_connection_hands_over_to_its_handlers(name: str) -> None:
     told = Told(Handlers(**{name: lambda *args: seen.append(args)}))
     getattr(told, name)(*CALLS[name][1:])
     assert seen == [(told, *CALLS[name][1:])]
+
+
+class Overriding(Told):
+    def onsent(self, message: Any) -> None:
+        """Nothing, and yet it is one."""
+
+
+class Elsewhere(Handlers):
+    @staticmethod
+    def onsent(client: Any, message: Any) -> None:
+        """Nothing, and yet it is one."""
+
+
+class Nobody:
+    """Has no handlers at all."""
+
+
+@pytest.mark.parametrize(
+    ("told", "listens"),
+    [
+        (Told(Handlers()), False),
+        (Told(Handlers(onmessage=print)), False),
+        (Told(Handlers(onsent=print)), True),
+        (Told(Elsewhere()), True),
+        (Overriding(Handlers()), True),
+        (Told(Nobody()), False),  # type: ignore[arg-type]
+    ],
+    ids=["nobody", "another", "function", "handlers", "method", "none"],
+)
+def test_who_has_overridden_a_handler_or_given_a_function_listens(
+    told: Told, listens: bool
+) -> None:
+    assert told.listens_to("onsent") is listens
+    assert told.listens_to("onfragment") is False
 
 
 def test_a_handler_that_raises_is_logged_and_fails_the_connection(

@@ -14,14 +14,22 @@ import pytest
 import reactor
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-NUMBERS = {"EVENT_READ", "EVENT_WRITE"}
+NUMBERS = {"EVENT_READ", "EVENT_WRITE", "RSV1", "RSV2", "RSV3"}
 # Where those are that come when they are asked for.
 LATE = {
     "Backoff": "reactor.backoff",
     "BasicAuth": "reactor.auth",
+    "BinaryMessage": "reactor.protocol.messages",
     "Client": "reactor.client",
+    "Codec": "reactor.protocol.extensions",
+    "DeflateFrame": "reactor.protocol.deflate",
     "DigestAuth": "reactor.auth",
+    "Extension": "reactor.protocol.extensions",
+    "Message": "reactor.protocol.messages",
+    "PerMessageDeflate": "reactor.protocol.deflate",
+    "TextMessage": "reactor.protocol.messages",
     "TrustedProxies": "reactor.protocol.forwarded",
+    "WebSocket": "reactor.websocket",
 }
 
 
@@ -50,7 +58,8 @@ def test_a_star_import_brings_in_the_public_names() -> None:
         *["Server", "Connection", "Handlers", "Reactor", "Request", "Response", "Headers"],
         *["Frame", "Opcode", "CloseCode", "State", "inherited_sockets", *NUMBERS],
         *["WebSocketError", "HandshakeError", "ProtocolError", "InvalidPayload"],
-        *["MessageTooBig", "QueueFull", "InvalidState", "ProxyError", *LATE],
+        *["MessageTooBig", "QueueFull", "InvalidState", "ProxyError", "ConnectionClosed"],
+        *LATE,
     ],
 )
 def test_what_users_import_is_public(name: str) -> None:

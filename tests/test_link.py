@@ -10,6 +10,7 @@ from reactor.handlers import Handlers
 from reactor.link import Link
 from reactor.loop.reactor import Reactor
 from reactor.loop.transport import Transport
+from reactor.opened import Opened
 from reactor.protocol.handshake import Request
 from reactor.settings import Settings
 from reactor.testing import FakeClock, MemorySelector, memory_pair
@@ -22,6 +23,10 @@ class Owner:
         self.reactor = reactor
         self.settings = Settings()
         self.seen: list[Any] = []
+        self.handlers_given: set[str] = set()
+
+    def listens_to(self, name: str) -> bool:
+        return name in self.handlers_given
 
     def __repr__(self) -> str:
         return "<the owner>"
@@ -32,11 +37,20 @@ class Owner:
         return lambda *args: self.seen.append((name, *args))
 
 
+def link_of(owner: Owner) -> Link:
+    sock: Any = memory_pair()[0]
+    transport = Transport(owner.reactor, sock, owner, print)
+    request = Request(b"GET / HTTP/1.1\r\nHost: a", ("memory", 1))
+    return Link(Opened(owner, transport, request, Handlers(), None, is_client=True))
+
+
 @pytest.mark.parametrize(
     ("name", "args", "told"),
     [
         ("onopen", (), "link_opened"),
         ("onmessage", ("hello",), "onmessage"),
+        ("onfragment", ("hel", False), "onfragment"),
+        ("onsent", ("hello",), "onsent"),
         ("onclose", (1000, "bye"), "link_closed"),
         ("onerror", (ValueError(),), "onerror"),
         ("ondrain", (), "link_drained"),
@@ -47,11 +61,17 @@ class Owner:
 def test_the_client_is_told(name: str, args: tuple[Any, ...], told: str) -> None:
     with Reactor(selector=MemorySelector(), clock=FakeClock()) as reactor:
         owner = Owner(reactor)
-        sock: Any = memory_pair()[0]
-        transport = Transport(reactor, sock, owner, print)
-        request = Request(b"GET / HTTP/1.1\r\nHost: a", ("memory", 1))
-        link = Link(owner, transport, request, Handlers(), None)
+        link = link_of(owner)
         getattr(link, name)(*args)
         assert owner.seen == [(told, *args)]
         assert repr(link) == "<the owner>"
         assert link.is_client
+
+
+@pytest.mark.parametrize("name", ["onfragment", "onsent"])
+def test_it_listens_to_what_the_client_listens_to(name: str) -> None:
+    with Reactor(selector=MemorySelector(), clock=FakeClock()) as reactor:
+        owner = Owner(reactor)
+        assert not link_of(owner).listens_to(name)
+        owner.handlers_given.add(name)
+        assert link_of(owner).listens_to(name)

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import http.server
 import os
+import random
 import resource
 import signal
 import socket
@@ -19,17 +20,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reactor import (
+    BinaryMessage,
     Connection,
+    DeflateFrame,
     Handlers,
     InvalidState,
+    PerMessageDeflate,
     Reactor,
     Server,
     State,
+    TextMessage,
     TrustedProxies,
 )
-from reactor.protocol.frames import pack_message
+from reactor.protocol.frames import pack_frame
 from reactor.testing import FakeClock, MemorySelector, Peer
 from tests import certificates
+from tests.extended import Counting, ExtendedVisitor, Flip, raiser
 from tests.recorder import TEXT, Recorder, Visitor, close_frame, masked, meet
 
 if TYPE_CHECKING:
@@ -41,6 +47,8 @@ UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
+
+TAKEOVER = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12"
 
 
 def in_memory(**options: Any) -> Recorder:
@@ -224,6 +232,89 @@ def test_a_connection_that_is_gone_before_it_is_taken_over_is_dropped() -> None:
     server.reactor.close()
 
 
+# ---- extensions ----
+
+
+@pytest.mark.parametrize(
+    ("options", "agreed"),
+    [
+        ({}, ""),
+        ({"compress": False}, ""),
+        ({"compress": None}, ""),
+        ({"compress": True}, TAKEOVER),
+        (
+            {"extensions": [PerMessageDeflate(server_max_window_bits=9)]},
+            TAKEOVER.replace("server_max_window_bits=12", "server_max_window_bits=9"),
+        ),
+        (
+            {"extensions": [PerMessageDeflate(client_max_window_bits=9)], "compress": True},
+            TAKEOVER.replace("client_max_window_bits=12", "client_max_window_bits=9"),
+        ),
+        ({"extensions": [Flip()]}, "x-flip"),
+        ({"extensions": [Flip()], "compress": True}, f"{TAKEOVER}, x-flip"),
+        ({"extensions": [DeflateFrame()], "compress": True}, TAKEOVER),
+        ({"extensions": (each for each in [DeflateFrame()])}, "deflate-frame"),
+    ],
+    ids=range(10),
+)
+def test_a_server_compresses_if_it_is_told_to_and_has_the_extensions_it_is_given(
+    options: dict[str, Any], agreed: str
+) -> None:
+    server = in_memory(**options, do={"onmessage": lambda client, m: client.send(m * 2)})
+    offered = [PerMessageDeflate(), Flip(), DeflateFrame()]
+    peer = ExtendedVisitor(server, server.reactor._clock, offered)
+    assert peer.agreed == server.met[0].extensions == agreed
+    peer.say("squeezed " * 100)
+    assert peer.received == ["squeezed " * 200]
+    server.reactor.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"extensions": [PerMessageDeflate]}, TypeError),
+        ({"extensions": PerMessageDeflate()}, TypeError),
+        ({"extensions": ["permessage-deflate"]}, TypeError),
+        ({"extensions": [Flip(), Flip()]}, ValueError),
+        ({"extensions": [PerMessageDeflate(), PerMessageDeflate(level=1)]}, ValueError),
+        ({"fragment_size": 0}, ValueError),
+        ({"fragment_size": 1.5}, TypeError),
+    ],
+    ids=range(7),
+)
+def test_extensions_that_are_none_raise_and_leave_nothing_open(
+    options: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        Server(("127.0.0.1", 0), **options)
+    gc.collect()
+
+
+def test_an_extension_that_fails_in_a_message_fails_that_connection_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    flip = Flip()
+    server = in_memory(extensions=[flip])
+    clock = server.reactor._clock
+    peers = [ExtendedVisitor(server, clock, [Flip()]) for _ in range(3)]
+    flip.made[0].encode = raiser(LookupError("of the encoder"))  # type: ignore[method-assign]
+    flip.made[1].decode = raiser(LookupError("of the decoder"))  # type: ignore[method-assign]
+    server.broadcast("to all")
+    peers[1].say("to nobody")
+    for peer in peers:
+        peer.settle()
+    assert [peer.closed for peer in peers] == [(1011, "an extension failed")] * 2 + [None]
+    assert [peer.received for peer in peers] == [[], ["to all"], ["to all"]]
+    assert server.ends() == [(1011, "an extension failed")] * 2
+    assert sorted(str(error.__cause__) for error in server.errors()) == [
+        "of the decoder",
+        "of the encoder",
+    ]
+    assert caplog.text.count("LookupError: of the ") == 2
+    assert server.clients == {server.met[2]}
+    server.reactor.close()
+
+
 # ---- three styles of handlers ----
 
 
@@ -342,25 +433,175 @@ def test_a_request_handler_that_stops_the_server_opens_no_connection() -> None:
 # ---- broadcast ----
 
 
+def count_frames(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return the payloads of all messages that are framed from now on, not compressed."""
+    framed: list[bytes] = []
+
+    def counted(head: int, payload: bytes, masked: bool) -> bytes:
+        framed.append(payload)
+        return pack_frame(head, payload, masked)
+
+    monkeypatch.setattr("reactor.protocol.messages.pack_frame", counted)
+    return framed
+
+
 def test_a_broadcast_reaches_all_but_the_excluded(monkeypatch: pytest.MonkeyPatch) -> None:
     server = in_memory()
     peers = [visit(server) for _ in range(5)]
-    framed: list[Any] = []
-    pack = pack_message
-
-    def counted(message: Any, masked: bool) -> bytes:
-        framed.append(message)
-        return pack(message, masked)
-
-    monkeypatch.setattr("reactor.server.pack_message", counted)
+    framed = count_frames(monkeypatch)
     server.broadcast("to all")
     server.broadcast(b"to some", exclude=server.met[2])
     for number, peer in enumerate(peers):
         peer.settle()
         assert peer.received == ["to all"] + [b"to some"] * (number != 2)
-    assert framed == ["to all", b"to some"], "framed once each"
-    with pytest.raises(TypeError):
-        server.broadcast(5)  # type: ignore[arg-type]
+    assert framed == [b"to all", b"to some"], "framed once each"
+    server.reactor.close()
+
+
+@pytest.mark.parametrize("message", [5, None, ["parts", "of one"], {"json": 1}])
+def test_what_can_be_broadcast_is_what_is_whole(message: Any) -> None:
+    server = in_memory(compress=True)
+    peer = visit(server)
+    with pytest.raises(TypeError, match="not str, bytes-like or a Message"):
+        server.broadcast(message)
+    peer.settle()
+    assert peer.received == []
+    server.reactor.close()
+
+
+def test_a_message_that_says_what_it_is_is_broadcast_as_that() -> None:
+    server = in_memory()
+    peers = [visit(server) for _ in range(2)]
+    text, binary = TextMessage(b'{"a": 1}'), BinaryMessage(bytearray(b"x"))
+    server.broadcast(text)
+    server.broadcast(binary)
+    server.broadcast(memoryview(b"y"))
+    for peer in peers:
+        peer.settle()
+        assert peer.received == ['{"a": 1}', b"x", b"y"]
+    server.reactor.close()
+
+
+class Mixed:
+    """A server that compresses, and clients of all kinds, two of each."""
+
+    def __init__(self) -> None:
+        self.deflate, self.flip = Counting(threshold=100), Flip()
+        self.server = in_memory(extensions=[self.deflate, self.flip])
+        forgets = PerMessageDeflate(server_no_context_takeover=True)
+        narrow = PerMessageDeflate(server_no_context_takeover=True, server_max_window_bits=9)
+        kinds = [None, [PerMessageDeflate()], [forgets], [narrow], [Flip()]]
+        clock = self.server.reactor._clock
+        self.peers: list[Visitor] = []
+        for kind in kinds * 2:
+            if kind is None:
+                self.peers.append(visit(self.server))
+            else:
+                self.peers.append(ExtendedVisitor(self.server, clock, kind))
+
+    def received(self) -> list[Any]:
+        """Return what all have received, which must be the same."""
+        for peer in self.peers:
+            peer.settle()
+        assert all(peer.received == self.peers[0].received for peer in self.peers)
+        return self.peers[0].received
+
+
+def test_a_broadcast_is_framed_and_compressed_once_for_all_who_get_the_same_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mixed = Mixed()
+    agreed = [client.extensions for client in mixed.server.met[:5]]
+    forgetting = "permessage-deflate; server_no_context_takeover; server_max_window_bits="
+    assert agreed[:2] == ["", TAKEOVER]
+    assert agreed[2].startswith(f"{forgetting}12")
+    assert agreed[3].startswith(f"{forgetting}9")
+    assert agreed[4] == "x-flip"
+    framed = count_frames(monkeypatch)
+    long, other = b"long " * 50, b"other " * 50
+    mixed.server.broadcast(long)
+    assert framed == [long], "for those without extensions"
+    # Once for each of the two that remember, once for each kind of those that forget.
+    assert mixed.deflate.compressed == [long] * 4
+    mixed.server.broadcast(other.decode(), compress=True)
+    assert framed == [long, other]
+    assert mixed.deflate.compressed == [long] * 4 + [other] * 4
+    # With the two compressors of each kind of those that forget shared.
+    assert mixed.deflate.made == 4
+    assert mixed.received() == [long, other.decode()]
+    mixed.server.reactor.close()
+
+
+@pytest.mark.parametrize(
+    ("size", "compress", "compressed"),
+    [(99, None, 0), (100, None, 4), (99, True, 4), (100, False, 0), (0, True, 0)],
+)
+def test_the_broadcaster_says_whether_to_compress(
+    monkeypatch: pytest.MonkeyPatch, size: int, compress: bool | None, compressed: int
+) -> None:
+    mixed = Mixed()
+    framed = count_frames(monkeypatch)
+    mixed.server.broadcast(b"x" * size, compress=compress)
+    assert len(mixed.deflate.compressed) == compressed
+    assert framed == [b"x" * size]
+    assert [codec.wishes for codec in mixed.flip.made] == [[(size, compress)]] * 2
+    assert mixed.received() == [b"x" * size]
+    mixed.server.reactor.close()
+
+
+def test_one_message_is_compressed_once_in_all_its_broadcasts() -> None:
+    mixed = Mixed()
+    message = TextMessage("again and " * 20)
+    for _ in range(3):
+        mixed.server.broadcast(message)
+    # Those that remember have to see it each time.
+    assert len(mixed.deflate.compressed) == 2 * 3 + 2
+    assert mixed.received() == ["again and " * 20] * 3
+    mixed.server.reactor.close()
+
+
+def test_a_broadcast_waits_behind_what_is_being_sent_in_parts() -> None:
+    mixed = Mixed()
+    first, second = mixed.server.met[0], mixed.server.met[1]
+    for peer in mixed.peers[:2]:
+        peer.stop_reading()
+    for client in (first, second):
+        client.send(b"%d" % number * 9_000 for number in range(100))
+    mixed.server.broadcast("behind it " * 20)
+    for peer in mixed.peers[2:]:
+        peer.settle()
+        assert peer.received == ["behind it " * 20]
+    whole = b"".join(b"%d" % number * 9_000 for number in range(100))
+    for peer in mixed.peers[:2]:
+        peer.go_on_reading()
+        assert peer.received == [whole, "behind it " * 20]
+    mixed.server.reactor.close()
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("overflow", ["close", "skip", "error"])
+def test_a_slow_reader_of_compressed_broadcasts_is_treated_by_the_policy(
+    overflow: str, compress: bool
+) -> None:
+    server = in_memory(compress=True, overflow=overflow, max_write_queue=50 * KIB)
+    clock = server.reactor._clock
+    peers = [ExtendedVisitor(server, clock, [PerMessageDeflate()]) for _ in range(3)]
+    peers[1].stop_reading()
+    noise = [random.Random(number).randbytes(10_000) for number in range(20)]
+    for message in noise:
+        server.broadcast(message, compress=compress)
+    peers[0].settle()
+    for peer in (peers[0], peers[2]):
+        peer.settle()
+        assert peer.received == noise
+    assert len(server.ends()) == (overflow == "close")
+    if overflow != "close":
+        assert 4 * 10_000 < server.met[1].buffered_amount <= 50 * KIB
+        # What was left out was left out of the compressor's memory, too.
+        peers[1].go_on_reading()
+        server.broadcast("after it all", compress=compress)
+        peers[1].settle()
+        assert peers[1].received == [*noise[:5], "after it all"]
     server.reactor.close()
 
 
@@ -529,6 +770,100 @@ def test_stop_takes_no_longer_than_the_close_timeout() -> None:
         assert peer.ends == []
         peer.advance(0.2)
         assert [code for code, _ in peer.ends] == [1006]
+
+
+class Endless:
+    """Parts without end; knows whether it was closed."""
+
+    def __init__(self, part: str | bytes = b"x" * 10_000) -> None:
+        self.part, self.asked, self.closed = part, 0, False
+
+    def parts(self) -> Iterator[Any]:
+        try:
+            while True:
+                self.asked += 1
+                yield self.part
+        finally:
+            self.closed = True
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("end", ["stop", "close", "abort"])
+def test_what_is_sent_in_parts_is_cut_short_by_stop_and_closed(
+    end: str, compress: bool
+) -> None:
+    server = in_memory(compress=compress, close_timeout=5)
+    clock = server.reactor._clock
+    reading, not_reading = (
+        ExtendedVisitor(server, clock, [PerMessageDeflate()]) for _ in range(2)
+    )
+    not_reading.stop_reading()
+    noise = random.Random(1).randbytes(10_000)
+    streams = [Endless(noise), Endless(noise)]
+    for client, stream in zip(server.met, streams):
+        client.send(stream.parts())
+        assert client.send("behind it") is False
+    while streams[0].asked < 300:
+        server.reactor.step(0)
+        reading._read()
+    assert streams[1].asked < 20, "it is asked for more than the peer takes"
+    getattr(server, end)()
+    assert [stream.closed for stream in streams] == [True, True]
+    asked = [stream.asked for stream in streams]
+    reading.settle()
+    assert reading.received == []
+    if end == "stop":
+        assert reading.closed == (1001, "")
+        assert server.ends() == [(1001, "")]
+        not_reading.advance(4.9)
+        assert len(server.ends()) == 1
+        not_reading.advance(0.2)
+    assert [code for code, _ in server.ends()] == [1001 if end == "stop" else 1006, 1006]
+    assert [stream.asked for stream in streams] == asked
+    assert not server.clients
+    server.reactor.close()
+
+
+def test_who_closes_behind_a_stream_without_end_is_cut_short_by_stop() -> None:
+    server = in_memory()
+    peer = visit(server)
+    peer.stop_reading()
+    endless = Endless()
+    [client] = server.met
+    client.send(endless.parts())
+    client.close(4000, "when it is through")
+    assert client.ready_state is State.CLOSING
+    server.stop(1012, "restart")
+    assert endless.closed
+    peer.go_on_reading()
+    # The first word counts.
+    assert peer.closed == (4000, "when it is through")
+    assert server.ends() == [(4000, "when it is through")]
+    server.reactor.close()
+
+
+@pytest.mark.parametrize("name", ["onopen", "onmessage", "ondrain"])
+def test_a_stream_that_a_handler_begins_when_the_server_stops_is_closed(name: str) -> None:
+    endless = Endless()
+
+    def begin(client: Connection, *args: Any) -> None:
+        client.send(endless.parts())
+        server.stop()
+        assert client.send(Endless().parts()) is False
+
+    server = in_memory(do={name: begin})
+    peer = visit(server)
+    if name == "ondrain":
+        peer.stop_reading()
+        server.met[0].send(b"x" * 100_000)
+        peer.go_on_reading()
+    elif name == "onmessage":
+        peer.send("begin")
+    peer.settle()
+    assert endless.closed
+    assert peer.closed == (1001, "")
+    assert server.ends() == [(1001, "")]
+    server.reactor.close()
 
 
 def test_stop_with_a_code_that_must_not_be_sent_stops_nothing() -> None:

@@ -19,6 +19,7 @@ DEFAULTS: dict[str, object] = {
     "ping_timeout": 20.0,
     "handshake_timeout": 10.0,
     "close_timeout": 10.0,
+    "fragment_size": None,
     "write_timeout": 30.0,
 }
 NUMBERS = sorted(set(DEFAULTS) - {"overflow"})
@@ -58,11 +59,21 @@ def test_a_limit_is_a_number(name: str, value: object) -> None:
         make(**{name: value})
 
 
-def test_pings_can_be_turned_off() -> None:
-    assert Settings(ping_interval=None).ping_interval is None
+OPTIONAL = {"ping_interval", "fragment_size"}
 
 
-@pytest.mark.parametrize("name", sorted(set(NUMBERS) - {"ping_interval"}))
+@pytest.mark.parametrize("name", sorted(OPTIONAL))
+def test_pings_and_fragments_can_be_turned_off(name: str) -> None:
+    assert getattr(make(**{name: None}), name) is None
+
+
+@pytest.mark.parametrize("value", [1.5, math.inf, 4096.0])
+def test_a_fragment_has_a_whole_number_of_bytes(value: float) -> None:
+    with pytest.raises(TypeError, match=f"fragment_size={value}, not a number of bytes"):
+        make(fragment_size=value)
+
+
+@pytest.mark.parametrize("name", sorted(set(NUMBERS) - OPTIONAL))
 def test_no_other_limit_can_be_turned_off(name: str) -> None:
     with pytest.raises(TypeError, match=f"{name}=None, not a number"):
         make(**{name: None})

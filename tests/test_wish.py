@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from reactor import PerMessageDeflate
 from reactor.protocol.uri import parse_uri
 from reactor.wish import Wish
 
@@ -27,10 +28,11 @@ def wish(uri: str = "ws://example.com/", **options: Any) -> Wish:
 
 
 def test_what_is_asked_for_is_kept() -> None:
-    context = ssl.create_default_context()
+    context, deflate = ssl.create_default_context(), PerMessageDeflate()
     found = wish(
         "wss://example.com/",
         subprotocols=["a", "b"],
+        extensions=(deflate,),
         origin="https://example.com",
         headers={"Cookie": "a=1"},
         tls=context,
@@ -40,6 +42,8 @@ def test_what_is_asked_for_is_kept() -> None:
     )
     assert str(found.uri) == "wss://example.com/"
     assert found.subprotocols == ("a", "b")
+    assert found.extensions == (deflate,)
+    assert wish().extensions == ()
     assert list(found.headers.items()) == [("Cookie", "a=1"), ("Origin", "https://example.com")]
     assert found.tls is found.proxy_tls is context
     assert found.resolver is print
@@ -65,6 +69,7 @@ def test_user_and_password_are_those_given_or_those_of_the_uri() -> None:
         ({"proxy": "socks4://localhost"}, ValueError),
         ({"origin": "a\r\nb"}, ValueError),
         ({"headers": {"Upgrade": "x"}}, ValueError),
+        ({"headers": {"Sec-WebSocket-Extensions": "permessage-deflate"}}, ValueError),
         ({"headers": ["X-Key: 1"]}, TypeError),
         ({"subprotocols": "chat"}, TypeError),
         ({"resolver": "192.0.2.1"}, TypeError),

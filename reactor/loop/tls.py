@@ -109,6 +109,7 @@ class Tls:
         "_ended",
         "_held",
         "_in",
+        "_lost",
         "_minute",
         "_out",
         "_reactor",
@@ -150,6 +151,7 @@ class Tls:
         # What OpenSSL has not taken: it may first have to read, as in a renegotiation.
         self._waiting: deque[bytes | memoryview] = deque()
         self._held = 0
+        self._lost = False
         # What was answered since when: see `_answer`.
         self._answered = 0
         self._minute = reactor.now
@@ -194,6 +196,25 @@ class Tls:
     @progress.setter
     def progress(self, now: float) -> None:
         self.below.progress = now
+
+    @property
+    def broken(self) -> bool:
+        """Whether something that was written is lost."""
+        return self.below.broken or self._lost
+
+    @property
+    def departed(self) -> int:
+        """Bytes of the queue, encrypted, that the kernel has taken."""
+        return self.below.departed
+
+    @property
+    def moved(self) -> Callable[[], object] | None:
+        """Called when the kernel has taken some of the queue."""
+        return self.below.moved
+
+    @moved.setter
+    def moved(self, moved: Callable[[], object] | None) -> None:
+        self.below.moved = moved
 
     @property
     def reading(self) -> bool:
@@ -303,6 +324,7 @@ class Tls:
             Whether the queue is below its high-water mark.
         """
         if not self._usable or self.below.closed:
+            self._lost = True
             return False
         self._held += len(data)
         if self._cork is None:
@@ -388,6 +410,7 @@ class Tls:
         self._usable = False
         self._cork = None
         self._waiting.clear()  # what OpenSSL has refused so far
+        self._lost = self._lost or self._held > 0
         self._held = 0
         self.below.received = _ignore
 

@@ -83,7 +83,10 @@ class Transport(Pollable):
         buffered: Bytes that are written and not yet taken by the kernel.
         choked: Whether `buffered` has been above the high-water mark and not yet fallen to the
             low one.
+        broken: Whether something that was written is lost.
         closed: Whether the socket is closed.
+        departed: Bytes of the queue that the kernel has taken, over all the time.
+        moved: Called, unless it is `None`, when the kernel has taken some of the queue.
         tls: `None`: what is sent is not encrypted here.
         progress: When the kernel last took bytes of the queue, or the queue began, in seconds
             of the reactor's clock.
@@ -103,10 +106,13 @@ class Transport(Pollable):
         "_reactor",
         "_recv",
         "_send",
+        "broken",
         "buffered",
         "choked",
         "closed",
+        "departed",
         "events",
+        "moved",
         "place",
         "progress",
         "received",
@@ -133,8 +139,9 @@ class Transport(Pollable):
         self._discarded = 0
         self.received = received
         self.place: Place | None = None
-        self.buffered = 0
-        self.choked = self.closed = False
+        self.buffered = self.departed = 0
+        self.broken = self.choked = self.closed = False
+        self.moved: Callable[[], object] | None = None
         self.progress = reactor.now
         reactor.adopt(self)
         try:
@@ -219,10 +226,11 @@ class Transport(Pollable):
             self._cork.append(data)
             self.buffered = size = self.buffered + len(data)
             return size <= HIGH_WATER or self._spill()
-        if self.buffered:
-            return not self._finishing and self._queue(data)
         if self.closed or self._finishing:
+            self.broken = True
             return False
+        if self.buffered:
+            return self._queue(data)
         try:
             sent = self._send(data, _FLAGS)
         except (BlockingIOError, InterruptedError):
@@ -278,6 +286,7 @@ class Transport(Pollable):
                 chunk = self._next_chunk(backlog)
                 sent = self._send(chunk, _FLAGS)
                 self.buffered -= sent
+                self.departed += sent
                 self.progress = self._reactor.now
                 if sent < len(chunk):
                     backlog[0] = memoryview(chunk)[sent:]
@@ -309,11 +318,14 @@ class Transport(Pollable):
             self._watch(self._interest & ~EVENT_WRITE)
             if self._finishing:
                 self._sent_all()
-                return
-            self.events.emptied()
+            else:
+                self.events.emptied()
         if self.choked and self.buffered <= LOW_WATER:
             self.choked = False
-            self.events.drained()
+            if not self._finishing:
+                self.events.drained()
+        if self.moved is not None:
+            self.moved()  # last, since it may write, and end it all
 
     # ---- the end ----
 
@@ -361,7 +373,7 @@ class Transport(Pollable):
         """Writing failed: drop the queue; what the peer had sent before is read first."""
         self._drop_queue()
         self.place = None
-        self._finishing = True
+        self.broken = self._finishing = True
         self._reactor.call_soon(self._read_rest, error)
 
     def _read_rest(self, error: OSError) -> None:
@@ -395,6 +407,7 @@ class Transport(Pollable):
         super().dispose()
 
     def _drop_queue(self) -> None:
+        self.broken = self.broken or self.buffered > 0
         self._backlog = self._cork = None
         self.buffered = 0
         self.choked = False

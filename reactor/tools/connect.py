@@ -61,8 +61,9 @@ not, or that is only listened to, there is --wait.
 --json prints a JSON object in a line of stdout for each thing that happens;
 "event" is one of these, and binary data is in Base64:
 
-  open          uri, address, subprotocol or null, headers of the response as
-                [name, value] pairs, tls: null or version and cipher
+  open          uri, address, subprotocol or null, extensions as the server
+                has answered, headers of the response as [name, value] pairs,
+                tls: null or version and cipher
   message       text, or binary
   ping, pong    payload
   error         type, text; and of a response that refuses status, headers,

@@ -84,6 +84,8 @@ class LineReport(Report):
             words.append(str(client.tls.version()))
         if client.subprotocol is not None:
             words.append(f"subprotocol {client.subprotocol}")
+        if client.extensions:
+            words.append(f"extensions {client.extensions}")
         self.err.line(visible(" ".join(words)))
 
     def message(self, message: str | bytes) -> None:
@@ -119,7 +121,7 @@ class JsonReport(Report):
         self.out.line(line)
 
     def opened(self, client: Client) -> None:
-        """`open`: uri, address, subprotocol, tls, headers."""
+        """`open`: uri, address, subprotocol, extensions, tls, headers."""
         tls, response = client.tls, client.response
         assert response is not None
         self._event(
@@ -127,6 +129,7 @@ class JsonReport(Report):
             uri=str(client.uri),
             address=place(client.address),
             subprotocol=client.subprotocol,
+            extensions=client.extensions,
             tls=tls and {"version": tls.version(), "cipher": (tls.cipher() or [None])[0]},
             headers=list(response.headers.items()),
         )

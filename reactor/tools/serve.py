@@ -54,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--tls-key", metavar="FILE", help="its private key, in PEM, without a passphrase")
     add(
+        "--compress",
+        action="store_true",
+        help="compress messages for clients that offer permessage-deflate",
+    )
+    add(
         "--max-message",
         metavar="SIZE",
         default="1M",
@@ -118,6 +123,7 @@ class EchoServer(Server):
         max_message: The largest message accepted, in bytes.
         ping_interval: Seconds of silence before a ping; None sends none.
         tls: The context to serve https and wss with; None serves http and ws.
+        compress: Whether messages are compressed, for clients that offer that.
     """
 
     def __init__(
@@ -127,10 +133,12 @@ class EchoServer(Server):
         max_message: int = 1 << 20,
         ping_interval: float | None = 20,
         tls: ssl.SSLContext | None = None,
+        compress: bool = False,
     ) -> None:
         super().__init__(
             address,
             tls=tls,
+            compress=compress,
             locations=None if path is None else [path],
             max_message=max_message,
             ping_interval=ping_interval,
@@ -150,6 +158,8 @@ class EchoServer(Server):
         client.data = Visit()
         assert client.request is not None
         log.info("open %s %s", place(client.address), shown(client.request.target))
+        if client.extensions:
+            log.debug("agreed %s %s", place(client.address), client.extensions)
 
     def onmessage(self, client: Connection, message: str | bytes) -> None:
         """Send `message` back."""
@@ -284,7 +294,11 @@ def run(arguments: argparse.Namespace) -> int:
             max_message=arguments.max_message,
             ping_interval=arguments.ping_interval or None,
             tls=tls,
+            compress=arguments.compress,
         )
+    except ImportError as error:  # there is no zlib
+        print(f"cannot compress: {error}", file=sys.stderr)
+        return 1
     except (OSError, ValueError) as error:
         print(f"cannot {what}: {why(error)}", file=sys.stderr)
         return 1

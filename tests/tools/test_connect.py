@@ -189,6 +189,7 @@ def test_as_json_all_that_happens_is_an_object_in_a_line(run: Run) -> None:
     assert opened["event"] == "open"
     assert opened["uri"] == uri
     assert opened["subprotocol"] == "chat"
+    assert opened["extensions"] == ""
     assert opened["tls"] is None
     assert ["Sec-WebSocket-Protocol", "chat"] in opened["headers"]
     (pong,) = (event for event in others if event["event"] == "pong")
@@ -359,6 +360,16 @@ def test_an_interrupt_that_is_not_caught_gives_status_1(
 
 
 # The options
+
+
+def test_what_was_agreed_on_is_told(run: Run) -> None:
+    with echo(compress=True) as uri:
+        done = run(uri, stdin=b"x" * 4000)
+        events = run("--json", uri, stdin=b"").events
+    agreed = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12"
+    assert (done.status, done.out) == (0, "x" * 4000 + "\n")
+    assert done.err == f"connected {uri} extensions {agreed}\nclosed 1000\n"
+    assert events[0]["extensions"] == agreed
 
 
 def test_the_request_is_as_the_options_want_it(run: Run) -> None:

@@ -47,12 +47,13 @@ class NewTls(Tls):
         return None
 
 
-def client(tls: object = None, subprotocol: str | None = None) -> Any:
+def client(tls: object = None, subprotocol: str | None = None, extensions: str = "") -> Any:
     return SimpleNamespace(
         uri="ws://localhost/\x1b",
         address=("127.0.0.1", 80),
         tls=tls,
         subprotocol=subprotocol,
+        extensions=extensions,
         response=SimpleNamespace(headers=Headers([("A", "1"), ("A", "2")])),
     )
 
@@ -119,6 +120,7 @@ def test_a_message_is_a_line(message: str | bytes, line: str) -> None:
     [
         (client(), r"connected ws://localhost/\x1b"),
         (client(Tls(), "chat"), r"connected ws://localhost/\x1b TLSv1.3 subprotocol chat"),
+        (client(None, None, "x-y; z"), r"connected ws://localhost/\x1b extensions x-y; z"),
     ],
 )
 def test_what_is_about_the_connection_goes_to_stderr(peer: Any, line: str) -> None:
@@ -167,7 +169,7 @@ def test_of_a_long_body_the_beginning_is_shown() -> None:
 def test_as_json_all_that_happens_is_on_stdout() -> None:
     report, out, err = made(JsonReport)
     report.opened(client())
-    report.opened(client(Tls(), "chat"))
+    report.opened(client(Tls(), "chat", "x-y; z"))
     report.opened(client(NewTls()))
     report.message("ü\x7f\x9b\u2028\n")
     report.message(b"\x00\xff")
@@ -184,16 +186,18 @@ def test_as_json_all_that_happens_is_on_stdout() -> None:
     headers = [["A", "1"], ["A", "2"]]
     cipher = "TLS_AES_256_GCM_SHA384"
     assert [json.loads(line) for line in out] == [
-        {**begun, "subprotocol": None, "tls": None, "headers": headers},
+        {**begun, "subprotocol": None, "extensions": "", "tls": None, "headers": headers},
         {
             **begun,
             "subprotocol": "chat",
+            "extensions": "x-y; z",
             "tls": {"version": "TLSv1.3", "cipher": cipher},
             "headers": headers,
         },
         {
             **begun,
             "subprotocol": None,
+            "extensions": "",
             "tls": {"version": "TLSv1.3", "cipher": None},
             "headers": headers,
         },

@@ -16,6 +16,7 @@ import ssl
 import subprocess
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -31,7 +32,7 @@ from .peers import FROM_A_TERMINAL, PATIENCE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TEXT, BINARY, CLOSE = 1, 2, 8
+TEXT, BINARY, CLOSE, RSV1 = 1, 2, 8, 0x40
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
 
@@ -74,15 +75,18 @@ class Caller:
         head, _, body = self.input.partition(b"\r\n\r\n")
         return head.decode("latin-1"), body
 
-    def upgrade(self, target: str = "/") -> None:
+    def upgrade(self, target: str = "/", extensions: str = "") -> str:
+        """Open a WebSocket; return the head of the response."""
+        offer = f"Sec-WebSocket-Extensions: {extensions}\r\n" if extensions else ""
         self.sock.sendall(
             f"GET {target} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-            f"Connection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\n"
+            f"Connection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\n{offer}"
             "Sec-WebSocket-Version: 13\r\n\r\n".encode()
         )
         self.until(lambda: b"\r\n\r\n" in self.input)
         head, _, self.input = self.input.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 "), head
+        return head.decode("latin-1")
 
     def send(self, opcode: int, payload: bytes) -> None:
         """Send a frame of up to 125 bytes, masked with zeros."""
@@ -287,6 +291,42 @@ def test_the_page_is_found_in_a_zipped_package(tmp_path: Path) -> None:
     assert result.stdout == serve.page("/").body
 
 
+DEFLATE = "permessage-deflate; client_max_window_bits"
+
+
+def test_messages_are_compressed_where_that_is_asked_for_and_offered(
+    callers: Callable[..., Caller],
+    lines: Callable[[], list[str]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "reactor.tools.serve")
+    caller = callers(compress=True)
+    caller.upgrade()
+    caller.send(TEXT, b"x" * 125)
+    assert caller.receive() == (TEXT, b"x" * 125)
+    other = callers(server=caller.server)
+    bits = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12"
+    assert fields(other.upgrade(extensions=DEFLATE))["sec-websocket-extensions"] == bits
+    port = other.sock.getsockname()[1]
+    assert lines()[-1] == f"agreed 127.0.0.1:{port} {bits}"
+    deflate = zlib.compressobj(wbits=-12)
+    data = deflate.compress(b"x" * 1000) + deflate.flush(zlib.Z_SYNC_FLUSH)[:-4]
+    other.send(TEXT | RSV1, data)
+    other.until(lambda: len(other.input) >= 2)
+    assert other.input[0] == 0x80 | TEXT | RSV1
+    _, payload = other.receive()
+    assert len(payload) < 125
+    inflated = zlib.decompressobj(-12).decompress(payload + b"\0\0\xff\xff")
+    assert inflated == b"x" * 1000
+
+
+def test_messages_are_not_compressed_unless_that_is_asked_for(
+    callers: Callable[..., Caller],
+) -> None:
+    head = callers().upgrade(extensions=DEFLATE)
+    assert "sec-websocket-extensions" not in fields(head)
+
+
 # The log
 
 
@@ -376,6 +416,7 @@ def test_without_options_it_listens_on_port_8000_of_this_machine_alone() -> None
         "path": None,
         "tls_cert": None,
         "tls_key": None,
+        "compress": False,
         "max_message": 1 << 20,
         "ping_interval": 20.0,
         "log_level": "INFO",
@@ -487,6 +528,26 @@ def test_it_listens_on_a_unix_socket(
     caller.send(TEXT, b"here")
     assert caller.receive() == (TEXT, b"here")
     assert lines()[-1].startswith("open unix")
+
+
+def test_compress_is_handed_on(
+    started: list[EchoServer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", "--port", "0"]) == 0
+    assert main(["serve", "--port", "0", "--compress"]) == 0
+    plain, compressing = started
+    assert plain.extensions == ()
+    assert [extension.name for extension in compressing.extensions] == ["permessage-deflate"]
+
+
+def test_a_python_that_cannot_compress_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "reactor.protocol.deflate", None)
+    assert main(["serve", "--port", "0", "--compress"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"cannot compress: .*deflate.*\n", err)
 
 
 def test_a_ping_interval_of_0_turns_pings_off(

@@ -1,0 +1,266 @@
+"""The half of a connection that sends.
+
+```text
+send -> pack_message ----------------> send_packed -> Transport.write   nearly every message
+     -> Outbox: extensions, fragments, streams, onsent -----^           the others
+```
+"""
+
+from __future__ import annotations
+
+from .errors import QueueFull
+from .handlers import Told
+from .protocol.frames import pack_message
+from .protocol.session import Session, State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, Union
+
+    from .loop.reactor import Reactor
+    from .opened import Opened, Stream
+    from .outbox import Outbox
+    from .protocol.extensions import Codec
+    from .protocol.frames import BytesLike
+    from .protocol.messages import Message
+    from .settings import Settings
+
+    # What can be sent: whole, or as the parts of one message.
+    Sendable = Union[str, BytesLike, Message, Iterable[str], Iterable[BytesLike]]
+
+
+# To look up a member of an enum costs 70 ns before Python 3.12, a global 15.
+_OPEN: State = State.OPEN
+
+
+class Sending(Told):
+    """What a `Connection` can do to send; its base, and nothing by itself."""
+
+    __slots__ = (
+        "_codecs",
+        "_outbox",
+        "_pong",
+        "_reactor",
+        "_session",
+        "_settings",
+        "_transport",
+        "server",
+    )
+
+    if TYPE_CHECKING:
+
+        def _drop(self, error: Exception) -> None:
+            """Drop the connection."""
+
+    def __init__(self, opened: Opened) -> None:
+        super().__init__(opened.handlers)
+        self.server: Any = opened.host  # the user's class, with what it has of its own
+        self._codecs: tuple[Codec, ...] = opened.codecs
+        self._reactor: Reactor = opened.host.reactor
+        self._settings: Settings = opened.host.settings
+        self._transport: Stream = opened.transport
+        self._session = self._make_session(opened.is_client)
+        self._session.state = State.CONNECTING
+        self._pong: bytes | None = None
+        tells = self.listens_to("onsent")
+        lasting = tells or self._codecs or self._settings.fragment_size is not None
+        self._outbox: Outbox | None = self._make_outbox(tells) if lasting else None
+
+    def _make_session(self, is_client: bool) -> Session:
+        options: dict[str, Any] = {
+            "client": is_client,
+            "max_message": self._settings.max_message,
+            "max_fragments": self._settings.max_fragments,
+            "in_parts": self.listens_to("onfragment"),
+        }
+        events: Any = self  # the connection takes what comes
+        if not self._codecs:
+            return Session(events, **options)
+        from .protocol.extended import ExtendedSession
+
+        return ExtendedSession(events, self._codecs, **options)
+
+    # ---- what the user calls ----
+
+    @property
+    def reactor(self) -> Reactor:
+        """The reactor that it lives in."""
+        return self._reactor
+
+    @property
+    def codecs(self) -> tuple[Codec, ...]:
+        """What the extensions that were agreed on do on this connection, in their order."""
+        return self._codecs
+
+    @property
+    def is_client(self) -> bool:
+        """Whether this side is the client."""
+        return self._session.client
+
+    @property
+    def ready_state(self) -> State:
+        """Where it is in its life (WHATWG `readyState`); `CONNECTING` only until `onopen`."""
+        state, outbox = self._session.state, self._outbox
+        if state is State.OPEN and outbox is not None and outbox.farewell is not None:
+            return State.CLOSING
+        return state
+
+    @property
+    def buffered_amount(self) -> int:
+        """Bytes, headers included, that the kernel has not taken yet.
+
+        Of an iterable, those that were asked for. A message that waits behind one counts 256
+        more, for what it takes to keep it.
+        """
+        waiting = 0 if self._outbox is None else self._outbox.size
+        return self._transport.buffered + waiting
+
+    def send(self, message: Sendable, compress: bool | None = None) -> bool:
+        """Send a message. Hot.
+
+        An iterable, such as a generator, goes out as the fragments of one message, one for
+        each of its parts, all `str` or all bytes-like: they are asked for as the peer takes
+        them, the first ones at once. What is sent meanwhile waits behind it, but for pings. If
+        it raises, the connection fails; when the connection ends before, a generator is closed.
+
+        Args:
+            message: `str` or a `TextMessage` goes as text, bytes-like or a `BinaryMessage` as
+                binary.
+            compress: Whether to compress it, where that was agreed on; `None` leaves it to the
+                extension, which has a threshold.
+
+        Returns:
+            Whether the write queue is below its high-water mark, 64 KiB, and nothing waits: if
+            not, `ondrain` follows, and it is better to wait. False also if the message was not
+            sent: because the connection is ending, or by the overflow policy "skip".
+
+        Raises:
+            TypeError: The message is none of that.
+            QueueFull: By the overflow policy "error".
+        """
+        kind = type(message)
+        if self._outbox is None and (kind is str or kind is bytes):
+            return self.send_packed(pack_message(message, self._session.client))  # type: ignore[arg-type]
+        return self._send_otherwise(message, compress)
+
+    def ping(self, payload: BytesLike = b"") -> None:
+        """Send a ping; `onpong` follows. Does nothing unless the connection is open.
+
+        Args:
+            payload: At most 125 bytes, which the pong carries too.
+
+        For the write queue it counts as a message; but it does not wait behind one that is sent
+        in parts.
+
+        Raises:
+            TypeError: The payload is not bytes-like.
+            ValueError: It is too long.
+            QueueFull: By the overflow policy "error".
+        """
+        if self.ready_state is State.OPEN and self.has_room(len(payload)):
+            self._session.ping(payload)
+
+    # ---- the ways out ----
+
+    def _send_otherwise(self, message: Sendable, compress: bool | None) -> bool:
+        """Send what takes more than a header."""
+        if self._outbox is None:
+            from .protocol.messages import as_sendable
+
+            whole = as_sendable(message)
+            if whole is not None:
+                return self.post(whole, compress)
+            if self._session.state is not _OPEN:
+                return False  # and there will be no use for an outbox
+            self._outbox = self._make_outbox()
+        return self._outbox.send(message, compress)
+
+    def post(self, message: Message, compress: bool | None) -> bool:
+        """Send a message that goes to many; called by `Server.broadcast`.
+
+        Raises:
+            QueueFull: By the overflow policy "error".
+        """
+        if self._outbox is None:
+            return self.send_packed(message.pack(self.is_client))
+        return self._outbox.send(message, compress)
+
+    def send_held(self, message: Any, whole: Message | None, compress: bool | None) -> bool:
+        """Send a message that was held, without regard to the queue's limit.
+
+        Args:
+            message: As it was given.
+            whole: What `as_sendable` has made of it.
+            compress: As for `send`.
+        """
+        if self._outbox is None:
+            if whole is not None:
+                return self._transport.write(whole.pack(self.is_client))
+            self._outbox = self._make_outbox()
+        return self._outbox.send_anyway(message, whole, compress)
+
+    def send_packed(self, frame: bytes) -> bool:
+        """Send what is framed already, where there are no extensions; called by `send`.
+
+        Returns:
+            As `send`.
+
+        Raises:
+            QueueFull: By the overflow policy "error".
+        """
+        if self._session.state is not _OPEN:
+            return False
+        transport = self._transport
+        waiting = transport.buffered
+        if waiting and waiting + len(frame) > self._settings.max_write_queue:
+            return self.has_room(len(frame)) and transport.write(frame)
+        return transport.write(frame)
+
+    def _make_outbox(self, tells: bool = False) -> Outbox:
+        from .outbox import Outbox
+
+        sender: Any = self  # the connection, whole
+        size = self._settings.fragment_size
+        return Outbox(sender, self._transport, self._codecs, size, tells)
+
+    def has_room(self, size: int, before: int = 0) -> bool:
+        """Return whether the queue may take `size` bytes more; if not, apply the policy.
+
+        Args:
+            size: Bytes.
+            before: Those that wait to be queued before them.
+
+        Raises:
+            QueueFull: By the overflow policy "error".
+        """
+        settings, transport = self._settings, self._transport
+        if transport.buffered + before + size > settings.max_write_queue:
+            transport.flush()  # what is corked does not wait for the peer
+        waiting = transport.buffered + before
+        size += waiting
+        if not waiting or size <= settings.max_write_queue:
+            return True
+        if settings.overflow == "skip":
+            return False
+        error = QueueFull(size, settings.max_write_queue)
+        if settings.overflow == "error":
+            raise error
+        self._drop(error)
+        return False
+
+    # ---- from below ----
+
+    def write(self, data: bytes) -> object:
+        """Send bytes; called by the session."""
+        return self._transport.write(data)
+
+    def emptied(self) -> None:
+        """The queue is empty, or short: the pong that waits leaves; called by the transport."""
+        pong, self._pong = self._pong, None
+        if pong is not None and self._session.state is State.OPEN:
+            self._session.pong(pong)
+
+    def message_sent(self, message: Any) -> None:
+        """Tell that the system has taken a message; called by the outbox."""
+        self._guard(self.onsent, message)
