@@ -110,8 +110,8 @@ class Client(Told):
             thread with a list of addresses, as in `[("192.0.2.1", 80)]`, or an exception; by
             default the system is asked, in a thread.
         reconnect: When to connect again; by default never.
-        hold: For how many bytes messages are kept that are sent while there is no connection;
-            they leave after `onopen`. By default `send` refuses them.
+        hold: For how many bytes messages are kept that are sent while there is no connection,
+            an iterable for one; they leave after `onopen`. By default `send` refuses them.
         **options: The limits and deadlines of `Settings`, and functions for handlers.
             `handshake_timeout` covers an attempt from the look-up of the name on.
 
@@ -293,9 +293,12 @@ class Client(Told):
         """
         link = self._link
         if link is not None and not self._away and not self._held:
+            before = link.ready_state
             sent = link.send(message, compress)
             held = self._hold and self._backoff is not None
-            if sent or not held or link.ready_state is State.OPEN:
+            # What has failed in there is not to fail the next connection too.
+            taken = before is State.OPEN and link.ready_state is not State.CLOSED
+            if sent or taken or not held:
                 return sent
         # What comes while one connection is closing waits for the next.
         whole = as_sendable(message)
@@ -303,7 +306,7 @@ class Client(Told):
             return False
         if not self._hold:
             raise InvalidState("send() while there is no connection; see `hold`")
-        size = self._held_size + (0 if whole is None else len(whole))
+        size = self._held_size + _size_held(whole)
         if size > self._hold:
             raise QueueFull(size, self._hold)
         self._held.append((message, whole, compress))
@@ -451,7 +454,7 @@ class Client(Told):
 
     def _send_next_held(self, link: Link) -> bool:
         message, whole, compress = self._held.popleft()
-        self._held_size -= 0 if whole is None else len(whole)
+        self._held_size -= _size_held(whole)
         # No overflow, whatever its size: it has been counted for `hold`.
         return link.send_held(message, whole, compress)
 
@@ -552,14 +555,22 @@ class Client(Told):
 
     def _end(self) -> None:
         self._leaving = self._ended = True
-        self._held.clear()
+        held, self._held = self._held, deque()
         self._held_size = 0
+        for message, whole, _ in held:
+            if whole is None and hasattr(message, "throw"):
+                self._tell(message.close)  # a generator, and what it holds
         self.reactor.detach(self)
 
     def __repr__(self) -> str:
         """Return state and URI, without credentials."""
         state = self.ready_state.name
         return f"<{type(self).__name__} {state} {printable(str(self.uri))}>"
+
+
+def _size_held(whole: Message | None) -> int:
+    """Return for how many bytes a message counts that is held: what is empty counts, too."""
+    return max(1, len(whole or b""))
 
 
 def _check_hold(size: Any) -> None:

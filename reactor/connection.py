@@ -163,12 +163,12 @@ class Connection(Sending):
             if outbox is not None:
                 code, reason = outbox.farewell or (code, reason)
             self._close(code, reason)
-            self._drop_outbox()
 
     def _close(self, code: int, reason: str) -> None:
         self._session.close(code, reason)
         self._deadlines.end_within(self._settings.close_timeout, self._unanswered)
         self.resume()
+        self._drop_outbox()
 
     def abort(self) -> None:
         """Drop the connection at once; what is queued is lost, and `onclose` is told 1006."""

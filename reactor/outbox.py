@@ -24,7 +24,7 @@ from collections import deque
 from .errors import ProtocolError
 from .loop.transport import HIGH_WATER
 from .protocol.frames import Opcode, as_bytes
-from .protocol.messages import as_sendable
+from .protocol.messages import Message, as_sendable
 from .protocol.packing import Packer
 from .protocol.session import State
 
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from .loop.tls import Tls
     from .loop.transport import Transport
     from .protocol.extensions import Codec
-    from .protocol.messages import Message
 
     # The parts of a message: opcode of the message, bytes of the part, whether it is the last.
     Parts = Iterator[tuple[int, bytes, bool]]
@@ -82,6 +81,8 @@ _BUDGET = 64
 # What a message that waits takes besides its payload, in bytes, so that the write queue's limit
 # holds for a million of empty ones, or of generators, too.
 _COST = 256
+# What a frame has at least besides its payload.
+_HEADER = 2
 
 # What is placed where nobody is told: an empty deque has 600 bytes, for each connection.
 _NOTHING: deque[tuple[int, object]] = deque()
@@ -195,7 +196,7 @@ class Outbox:
         sender = self._sender
         if sender.ready_state is not State.OPEN:
             return False
-        size = (0 if whole is None else len(whole)) + (_COST if self.busy else 0)
+        size = (0 if whole is None else len(whole) + _HEADER) + (_COST if self.busy else 0)
         if size and not sender.has_room(size, self.size):
             return False
         return self.send_anyway(message, whole, compress)
@@ -232,6 +233,11 @@ class Outbox:
             packed = self._packer.pack(whole, compress)
         except ProtocolError as error:
             self._fail(self._sender.packing_failed, error)
+            return False
+        except BaseException:
+            self._interrupted()
+            raise
+        if self._over:  # a codec has ended the connection
             return False
         room = self._transport.write(packed)
         self._written(message)
@@ -308,8 +314,7 @@ class Outbox:
             self._fail(self._sender.iterable_failed, error)
             return None
         except BaseException:
-            # Of a message that was interrupted nobody knows what is missing.
-            self._fail(self._sender.iterable_failed, InterruptedError("interrupted"))
+            self._interrupted()
             raise
         finally:
             self._pulling = False
@@ -323,6 +328,11 @@ class Outbox:
         except ProtocolError as error:
             self._fail(self._sender.packing_failed, error)
             return
+        except BaseException:
+            self._interrupted()
+            raise
+        if self._over:
+            return
         if stream.size is not None:
             self._rest -= len(data)
         if packed:
@@ -335,6 +345,10 @@ class Outbox:
         self.farewell = 1011, ""
         self._sender.reactor.call_soon(tell, error)
         self.drop()
+
+    def _interrupted(self) -> None:
+        """Fail: of a message that was interrupted nobody knows what is missing."""
+        self._fail(self._sender.iterable_failed, InterruptedError("interrupted"))
 
     def drop(self) -> None:
         """Send nothing more: the connection ends, or is to end now."""
@@ -387,20 +401,27 @@ class Outbox:
 
     def end(self) -> None:
         """Tell what is still to be told of what was sent: the connection is closed."""
-        self.drop()
-        self._look()
-        self._placed.clear()
+        try:
+            self.drop()
+            self._look()
+        finally:
+            # An interrupt must not leave anything to be told behind `onclose`.
+            self._unplaced.clear()
+            self._placed.clear()
 
 
 def _parts_of(message: Iterable[Any]) -> Parts:
     """Yield the parts of an iterable, of which all must be text or all binary."""
     parts: Any = iter(message)
-    opcode = 0
+    kind = opcode = 0
     try:
         for part in parts:
-            text = isinstance(part, str)
-            kind = Opcode.TEXT if text else Opcode.BINARY
-            data = part.encode() if text else as_bytes(part)
+            if isinstance(part, Message):
+                kind, data = part.opcode, part.payload
+            elif isinstance(part, str):
+                kind, data = Opcode.TEXT, part.encode()
+            else:
+                kind, data = Opcode.BINARY, as_bytes(part)
             if opcode and kind != opcode:
                 raise TypeError("a message of text and binary parts")
             opcode = kind

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from .settings import Settings
 
     # What can be sent: whole, or as the parts of one message.
-    Sendable = Union[str, BytesLike, Message, Iterable[str], Iterable[BytesLike]]
+    Part = Union[str, BytesLike, Message]
+    Sendable = Union[Part, Iterable[str], Iterable[BytesLike], Iterable[Message]]
 
 
 # To look up a member of an enum costs 70 ns before Python 3.12, a global 15.

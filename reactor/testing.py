@@ -23,6 +23,7 @@ import socket
 
 from .loop.reactor import EVENT_READ, EVENT_WRITE, Reactor
 from .protocol.frames import pack_frame
+from .protocol.messages import Message
 from .protocol.session import Session, State
 from .server import Server
 
@@ -329,9 +330,12 @@ class Peer:
         """Close the server and its reactor."""
         self.server.reactor.close()
 
-    def send(self, message: str | BytesLike) -> None:
+    def send(self, message: str | BytesLike | Message) -> None:
         """Send a message, and let the server answer."""
-        self.write(self._session.pack(message))
+        if isinstance(message, Message):
+            self.write(message.pack(mask=True))
+        else:
+            self.write(self._session.pack(message))
         self.settle()
 
     def ping(self, payload: bytes = b"") -> None:

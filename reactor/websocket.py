@@ -465,9 +465,10 @@ class WebSocket(SteppedSocket):
         upgrade = self._shaken(Patience(self._timeout))
         if self._taken:
             raise InvalidState("recvn() has received frames that nobody has taken")
+        closed = self._make_closed()
         released = upgrade.release()
         self._upgrade = self._open = None
-        self._give_away()
+        self._give_away(closed)
         return released
 
     def __repr__(self) -> str:

@@ -28,6 +28,7 @@ from reactor import (
     TextMessage,
 )
 from reactor.loop.resolver import Resolver
+from reactor.protocol.extensions import describe
 from reactor.protocol.frames import pack_frame
 from reactor.protocol.http import http_date
 from tests import certificates
@@ -134,6 +135,7 @@ def test_before_there_is_a_connection_there_is_nothing_to_tell_of_it(net: Net) -
     client = net.client("ws://a.test/", resolver=lambda *args: None)
     told = (client.address, client.request, client.subprotocol, client.tls, client.rtt)
     assert told == (None,) * 5
+    assert (client.extensions, client.codecs) == ("", ())
     assert (client.response, client.close_code, client.close_reason) == (None, None, "")
     assert client.was_clean is False
     assert client.buffered_amount == 0
@@ -287,6 +289,7 @@ def test_messages_go_both_ways_through_what_was_agreed_on(
 ) -> None:
     client, server = net.meet(secure, {**there, "do": {"onmessage": echo}}, **options)
     assert client.extensions == server.met[0].extensions == agreed
+    assert describe(client.codecs) == agreed
     sent: list[Any] = ["long " * 1000, b"\0" * 100_000, "", b"x", os.urandom(1000)]
     for message in sent:
         for compress in (None, True, False):
@@ -937,7 +940,7 @@ def test_a_held_stream_is_asked_for_when_it_leaves_and_keeps_its_place(
     assert client.send(parts()) is True
     assert client.send(b"behind") is True
     assert client.send(["a", "list"]) is True
-    assert client.buffered_amount == 6 + 6
+    assert client.buffered_amount == 6 + 6 + 2  # one for each iterable
     assert asked == []
     net.until(lambda: len(server.messages()) == 4)
     assert server.messages() == ["before", "".join(numbered(count, of=str)), b"behind", "alist"]
@@ -987,6 +990,44 @@ def test_a_held_stream_that_was_not_begun_waits_for_the_next_connection(timed: N
     timed.advance(1.1)
     timed.until(server.messages)
     assert server.messages() == ["astream"]
+
+
+def test_a_message_that_fails_its_connection_does_not_fail_the_next_one(timed: Net) -> None:
+    def onopen(client: Noting) -> None:
+        if client.names().count("onopen") == 1:
+            assert client.send([b"a", 3]) is False  # type: ignore[arg-type]
+        else:
+            client.send("sound")
+
+    server = timed.serve()
+    client = timed.client(server, hold=1000, do={"onopen": onopen}, reconnect=sudden())
+    timed.until(client.delays)
+    assert client.ends() == [(1011, "internal error")]
+    assert client.buffered_amount == 0
+    timed.advance(1.1)
+    timed.until(server.messages)
+    assert server.messages() == ["sound"]
+    assert len(client.ends()) == 1
+
+
+def test_what_is_held_and_cannot_be_sent_any_more_is_closed(net: Net) -> None:
+    closed = []
+
+    def parts() -> Iterator[str]:
+        try:
+            yield "a part"
+        finally:
+            closed.append("parts")
+
+    generator = parts()
+    assert next(generator) == "a part"
+    client = net.client(net.script(lambda raw: None), hold=1000)
+    for message in (generator, ["a list"], "text"):
+        client.send(message)
+    client.abort()
+    net.ended(client)
+    assert closed == ["parts"]
+    assert client.buffered_amount == 0
 
 
 @both
@@ -1078,6 +1119,130 @@ def test_what_is_sent_in_parts_is_cut_short_by_stop_and_abort(
     net.until(server.ends)
     assert client.ends()[0][0] == (4000 if end == "stop" else 1006)
     assert server.messages() == []
+
+
+@pytest.mark.parametrize("end", ["close", "stop", "abort"])
+@pytest.mark.parametrize("held", [False, True])
+def test_a_stream_can_end_its_client(net: Net, end: str, held: bool) -> None:
+    closed: list[str] = []
+
+    def parts() -> Iterator[str]:
+        try:
+            yield "first "
+            getattr(client, end)()
+            assert client.ready_state is not State.OPEN
+            yield "last"
+        finally:
+            closed.append("closed")
+
+    server = net.serve()
+    client = net.client(server, hold=100)
+    if held:
+        client.send(parts())
+        client.send("behind")
+    else:
+        net.opened(client)
+        client.send(parts())
+        client.send("behind")
+    net.ended(client)
+    net.until(lambda: server.ends() if server.met else True)
+    assert closed == ["closed"]
+    assert client.names().count("onclose") == 1
+    assert client.errors() == []
+    code = {"close": 1000, "stop": 1001, "abort": 1006}[end]
+    assert [code for code, _ in client.ends()] == [code]
+    if end != "close":
+        assert server.messages() == []
+    elif held:
+        assert server.messages() == ["first last", "behind"]
+    else:
+        assert server.messages() == ["first last"]
+
+
+@both
+@pytest.mark.parametrize("when", ["at once", "later"])
+def test_a_stream_that_raises_fails_the_connection_and_is_told_in_a_later_step(
+    net: Net, when: str, secure: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    fault = LookupError("in the middle")
+
+    def parts() -> Iterator[bytes]:
+        for _ in range(0 if when == "at once" else 200):
+            yield bytes(50_000)
+        raise fault
+
+    there = {"max_message": 1 << 24}
+    client, server = net.meet(secure, there, reconnect=Backoff(first=0.001, jitter=0))
+    before = list(client.noted)
+    assert client.send(parts()) is False
+    assert client.noted == before
+    net.until(client.ends)
+    assert client.errors() == [fault]
+    assert client.ends() == [(1011, "internal error")]
+    assert "LookupError: in the middle" in caplog.text
+    net.until(lambda: client.names().count("onopen") == 2)
+    assert client.send("alive") is True
+    net.until(server.messages)
+    assert server.messages() == ["alive"]
+    assert server.ends()[0] == (1011, "internal error")
+
+
+@pytest.mark.parametrize("part", [5, None, ["nested"], b"binary"])
+def test_a_part_that_is_none_fails_the_connection(net: Net, part: Any) -> None:
+    client, server = net.meet()
+    client.send(iter(["text", part]))
+    net.ended(client)
+    assert isinstance(client.errors()[0], TypeError)
+    net.until(server.ends)
+    assert client.ends() == server.ends() == [(1011, "internal error")]
+    assert server.messages() == []
+
+
+def test_an_interrupt_out_of_a_stream_leaves_everything_closable(net: Net) -> None:
+    closed: list[str] = []
+
+    def parts() -> Iterator[bytes]:
+        try:
+            for _ in range(200):
+                yield bytes(50_000)
+            raise KeyboardInterrupt
+        finally:
+            closed.append("closed")
+
+    client, server = net.meet(server={"max_message": 1 << 24})
+    client.send(parts())
+    with pytest.raises(KeyboardInterrupt):
+        net.until(lambda: False)
+    assert closed == ["closed"]
+    client.stop()
+    net.ended(client)
+    net.until(server.ends)
+    # A message that was broken off has come to no good end.
+    assert client.ends() == server.ends() == [(1011, "")]
+    assert server.messages() == []
+
+
+def test_what_is_held_behind_what_cannot_be_encoded_goes_to_the_next_connection(
+    timed: Net,
+) -> None:
+    flip = Flip()
+    server = timed.serve(extensions=[Flip()])
+    client = timed.client(server, extensions=[flip], hold=100, reconnect=sudden())
+    fault = LookupError("not this one")
+
+    def onopen(client: Noting) -> None:
+        if len(flip.made) == 1:
+            flip.made[0].encode = raiser(fault)  # type: ignore[method-assign]
+
+    client.do["onopen"] = onopen
+    for message in ("lost", "kept", "kept, too"):
+        client.send(message)
+    timed.until(client.delays)
+    assert client.ends() == [(1011, "an extension failed")]
+    assert client.errors()[0].__cause__ is fault
+    timed.advance(1.1)
+    timed.until(lambda: len(server.messages()) == 2)
+    assert server.messages() == ["kept", "kept, too"]
 
 
 def test_what_is_held_when_the_client_stops_leaves_but_for_what_comes_in_parts(

@@ -16,8 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from reactor import (
+    Codec,
     Connection,
+    ConnectionClosed,
+    Extension,
+    Handlers,
     InvalidPayload,
+    InvalidState,
     MessageTooBig,
     ProtocolError,
     QueueFull,
@@ -29,7 +34,9 @@ from reactor.loop.transport import LINGER, Transport
 from reactor.opened import Opened
 from reactor.protocol.frames import pack_message
 from reactor.protocol.handshake import Request
+from reactor.settings import Settings
 from reactor.testing import FakeClock, MemorySelector, MemorySocket, Peer, memory_pair
+from tests.line import Line
 from tests.programs import module
 from tests.recorder import (
     BINARY,
@@ -1587,3 +1594,256 @@ def test_a_server_is_held_up_by_a_client_that_does_not_read() -> None:
         assert len(peer.server.messages()) < 10
         peer.go_on_reading()
         assert len(peer.server.messages()) == 50
+
+
+# ---- what is sent in parts ----
+
+
+def test_a_stream_leaves_as_the_peer_takes_it_and_ondrain_follows() -> None:
+    with Line() as line:
+        line.stop_reading()
+        assert line.client.send("x" * 20 * KIB for _ in range(20)) is False
+        assert line.client.buffered_amount < 100 * KIB
+        line.read_all()
+        assert line.whole() == ["x" * 400 * KIB]
+        assert line.server.names() == ["onopen", "ondrain"]
+
+
+def test_close_leaves_behind_a_stream_and_hang_up_cuts_it_short() -> None:
+    for cut in (False, True):
+        with Line() as line:
+            line.stop_reading()
+            line.client.send("x" * 20 * KIB for _ in range(20))
+            line.client.close(4000, "mine")
+            assert line.client.ready_state is State.CLOSING
+            if cut:
+                line.client.hang_up(1001)
+            assert line.read_all()[-1] == (CLOSE, b"\x0f\xa0mine")
+            assert line.whole() == ([] if cut else ["x" * 400 * KIB])
+
+
+def test_hang_up_closes_once_and_nothing_that_is_closed() -> None:
+    with Line() as line:
+        line.client.hang_up(1001, "away")
+        line.client.hang_up()
+        with pytest.raises(ValueError, match="999"):
+            line.client.hang_up(999)
+        assert line.read_all() == [(CLOSE, b"\x03\xe9away")]
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["open", "ended"])
+def test_an_iterable_that_raises_fails_the_connection(
+    ended: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Line() as line:
+        line.client.send(str(1 / zero) for zero in [0])
+        if ended:
+            line.client.abort()
+        line.settle()
+        line.peer.close()
+        line.settle()
+        errors = [] if ended else [ZeroDivisionError]
+        assert [type(error) for error in line.server.errors()] == errors
+        assert line.server.ends() == [(1006, "") if ended else (1011, "internal error")]
+    assert caplog.messages[0].startswith("the iterable of a message of <Connection ")
+
+
+class Failing(Codec):
+    """Fails when a message is to leave or has come."""
+
+    def __init__(self) -> None:
+        self.extension = Extension()
+        self.extension.name = "x-fails"
+
+    def begin_encode(self, opcode: int, size: int | None, compress: bool | None) -> int | None:
+        raise LookupError("nobody knows")
+
+    def begin_decode(self, opcode: int, rsv: int) -> bool:
+        raise LookupError("nobody knows")
+
+
+@pytest.mark.parametrize("way", ["out", "in"])
+def test_an_extension_that_fails_is_logged_and_fails_the_connection(
+    way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Line(codecs=(Failing(),)) as line:
+        assert line.client.extensions == "x-fails"
+        if way == "out":
+            assert line.client.send("x") is False
+        else:
+            line.say(TEXT, b"x")
+        line.settle()
+        line.peer.close()
+        line.settle()
+        assert line.server.ends() == [(1011, "an extension failed")]
+        [error] = line.server.errors()
+        assert isinstance(error.__cause__, LookupError)
+    [message] = caplog.messages
+    assert message.startswith("an extension of <Connection ")
+
+
+def test_an_extension_that_fails_when_all_is_over_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Line(codecs=(Failing(),)) as line:
+        line.client.send("x")
+        line.client.abort()
+        line.settle()
+        assert line.server.ends() == [(1006, "")]
+        assert line.server.errors() == []
+    [message] = caplog.messages
+    assert message.startswith("an extension of <Connection ")
+
+
+def test_without_extensions_there_are_none() -> None:
+    with Line() as line:
+        assert line.client.extensions == ""
+
+
+def test_with_an_outbox_that_stays_ondrain_is_told_if_it_is_owed() -> None:
+    with Line(fragment_size=MIB) as line:
+        assert line.client.send(["a", "b"]) is True
+        line.settle()
+        assert line.server.names() == ["onopen"]
+        assert line.client.send(["c"] * 100) is False
+        line.settle()
+        assert line.server.names() == ["onopen", "ondrain"]
+        line.read_all()
+        assert line.whole() == ["ab", "c" * 100]
+
+
+def test_ondrain_follows_with_an_outbox_as_without() -> None:
+    with Line(fragment_size=MIB) as line:
+        for times in range(1, 4):
+            line.stop_reading()
+            while line.client.send(bytes(KIB)):
+                pass
+            line.read_all()
+            assert line.server.names().count("ondrain") == times
+
+
+# ---- what comes in parts ----
+
+
+class Parted(Recorder):
+    def onfragment(self, client: Connection, data: Any, final: bool) -> None:
+        self._note("onfragment", client, data, final)
+
+
+def test_with_onfragment_messages_come_in_parts_and_pause_holds_them_up() -> None:
+    def pause(client: Connection, data: Any, final: bool) -> None:
+        client.pause()
+
+    with Line(server=Parted, do={"onfragment": pause}) as line:
+        line.say(0x01, "a☃"[:1].encode() + "☃".encode()[:2])
+        line.say(0x80, "☃".encode()[2:] + b"b")
+        line.say(BINARY, b"c")
+        parts: list[tuple[Any, bool]] = []
+        for _ in range(3):
+            line.settle()
+            parts.append(line.server.log[-1][1:])
+            line.client.resume()
+        assert parts == [("a", False), ("☃b", True), (b"c", True)]
+        assert len(line.server.log) == 4
+
+
+def test_an_onfragment_that_raises_fails_the_connection() -> None:
+    with Line(server=Parted, do={"onfragment": raiser(ValueError("no"))}) as line:
+        line.say(TEXT, b"x")
+        line.settle()
+        line.peer.close()
+        line.settle()
+        assert line.server.ends() == [(1011, "internal error")]
+
+
+# ---- by itself ----
+
+
+class Given:
+    """What a `WebSocket` is after its handshake, in memory."""
+
+    def __init__(self, rest: bytes = b"") -> None:
+        self.reactor = Reactor(selector=MemorySelector(), clock=FakeClock())
+        self.settings = Settings()
+        self.rest = rest
+        ours, self.peer = memory_pair()
+        sock: Any = ours
+        nobody: Any = None
+        transport = Transport(self.reactor, sock, nobody, len)
+        transport.pause()
+        request = Request(UPGRADE[:-4], ("memory", 1))
+        self.opened = Opened(self, transport, request, Handlers(), None)
+
+    def release(self) -> tuple[Opened, bytes]:
+        return self.opened, self.rest
+
+    def close(self) -> None:
+        self.reactor.close()
+
+    def connection_ended(self, connection: object) -> None:
+        """It is another's."""
+
+
+def test_a_connection_by_itself_handles_what_comes_until_its_end() -> None:
+    given = Given(masked(TEXT, b"rest"))
+    told: list[Any] = []
+    connection = Connection(
+        given,
+        onopen=lambda client: told.append("open"),
+        onmessage=lambda client, message: told.append(message),
+        onclose=lambda client, code, reason: told.append(code),
+    )
+    assert told == []
+    given.peer.send(masked(TEXT, b"next") + close_frame(4000))
+    given.peer.close()
+    connection.receive_forever()
+    assert told == ["open", "rest", "next", 4000]
+    assert given.reactor.closed
+
+
+def test_a_connection_by_itself_can_be_asked_for_messages() -> None:
+    given = Given()
+    with Connection(given) as connection:
+        given.peer.send(masked(TEXT, b"one") + masked(TEXT, b"two") + close_frame(1000))
+        given.peer.close()
+        assert [connection.recv(), connection.recv(1)] == ["one", "two"]
+        with pytest.raises(ConnectionClosed):
+            connection.recv()
+    with pytest.raises(LookupError), Connection(Given()) as connection:
+        raise LookupError
+    assert connection.close_code == 1006
+
+
+def test_who_resumes_it_in_its_constructor_loses_nothing() -> None:
+    class Own(Connection):
+        def __init__(self, given: Any) -> None:
+            super().__init__(given)
+            self.pause()
+            self.resume()
+
+    given = Given(masked(TEXT, b"one") + masked(TEXT, b"two"))
+    given.peer.close()
+    connection = Own(given)
+    assert [connection.recv(), connection.recv()] == ["one", "two"]
+    connection.abort()
+    with pytest.raises(ConnectionClosed):
+        connection.recv()
+
+
+def test_a_servers_connection_is_not_by_itself() -> None:
+    with meet() as peer:
+        for use in (Connection.receive_forever, Connection.recv, Connection.__enter__):
+            with pytest.raises(InvalidState):
+                use(peer.client)
+    given = Given()
+    with pytest.raises(TypeError, match="no options"):
+        Connection(given.opened, max_message=5)
+    given.close()
+
+
+def test_recv_is_for_messages_that_are_put_together() -> None:
+    given = Given()
+    connection = Connection(given, onfragment=print)
+    with pytest.raises(InvalidState, match="onfragment"):
+        connection.recv()
+    given.close()

@@ -215,7 +215,7 @@ def test_what_is_sent_meanwhile_waits_in_its_order(is_client: bool) -> None:
         assert [client.send(message) for message in sent] == [False] * 5
         if not is_client:
             line.server.broadcast("to all")
-        client.send(Parts(["g", "h"]).running)
+        client.send(Parts([TextMessage(b"g"), "h"]).running)
         client.send(bytearray(b"i"))
         expected = ["a" * 120 * KIB, "b", b"cd", "e", b"f", "to all", "gh", b"i"]
         line.read_all()
@@ -470,7 +470,7 @@ BAD_PARTS: list[tuple[list[Any], type[Exception], str]] = [
     ([5], TypeError, "int, not bytes"),
     ([None], TypeError, "NoneType, not bytes"),
     (["a", "\ud800"], UnicodeEncodeError, "surrogates"),
-    ([TextMessage("a")], TypeError, "TextMessage, not bytes"),
+    ([TextMessage("a"), b"b"], TypeError, "text and binary"),
     (["a", lambda: 1 / 0], ZeroDivisionError, "division"),
     ([lambda: 1 / 0], ZeroDivisionError, "division"),
     (["a" * 100 * KIB, lambda: 1 / 0], ZeroDivisionError, "division"),
@@ -952,7 +952,7 @@ def test_nothing_that_was_compressed_is_ever_dropped(
 class Breaking(Codec):
     """Fails where it is told to."""
 
-    def __init__(self, where: str, error: Exception) -> None:
+    def __init__(self, where: str, error: BaseException) -> None:
         self.extension = Extension()
         self.where = where
         self.error = error
@@ -1008,6 +1008,59 @@ def test_an_extension_that_fails_behind_a_stream_fails_the_connection(message: A
         assert line.frames[-1] == (CLOSE, close_payload(4444, "no more"))
         assert line.whole() == [bytes(150 * KIB)]
         assert line.server.errors() == [error]
+
+
+@pytest.mark.parametrize("message", ["bad", ["bad", "x"]], ids=["whole", "stream"])
+@pytest.mark.parametrize("where", ["begin_encode", "encode"])
+def test_an_interrupt_out_of_an_extension_fails_the_connection(
+    where: str, message: Any
+) -> None:
+    with Line(codecs=(Breaking(where, KeyboardInterrupt()),)) as line:
+        with pytest.raises(KeyboardInterrupt):
+            line.client.send(message)
+        assert line.client.send("more") is False
+        assert line.read_all() == [(CLOSE, close_payload(1011, "internal error"))]
+        [error] = line.server.errors()
+        assert isinstance(error, InterruptedError)
+
+
+class Ending(Codec):
+    """Ends the connection in the middle of a message."""
+
+    def __init__(self, how: str) -> None:
+        self.extension = Extension()
+        self.how = how
+        self.connection: Connection
+
+    def begin_encode(self, opcode: int, size: int | None, compress: bool | None) -> int:
+        return 0
+
+    def encode(self, data: bytes, final: bool) -> bytes:
+        getattr(self.connection, self.how)()
+        return data
+
+
+@pytest.mark.parametrize("how", ["close", "hang_up", "abort"])
+@pytest.mark.parametrize(
+    "message", ["a", ["a"], "a" * 100], ids=["whole", "stream", "fragments"]
+)
+def test_an_extension_may_end_the_connection_in_the_middle_of_a_message(
+    how: str, message: Any
+) -> None:
+    codec = Ending(how)
+    with Line(codecs=(codec,), fragment_size=50, server=Noting) as line:
+        codec.connection = line.client
+        assert line.client.send(message) is False
+        line.read_all()
+        line.peer.close()
+        line.settle()
+        heads = [head for head, _ in line.frames]
+        assert CLOSE not in heads[:-1], "something came behind the Close"
+        assert (heads[-1:] == [CLOSE]) is (how != "abort")
+        # What has begun to leave in parts goes on before a Close of ours.
+        goes_on = how == "close" and message != "a"
+        assert line.server.sent() == ([message] if goes_on else [])
+        assert len(line.server.ends()) == 1
 
 
 class Keeping(Codec):

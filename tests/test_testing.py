@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reactor import Connection, Reactor, Response, Server
+from reactor import BinaryMessage, Connection, Reactor, Response, Server, TextMessage
 from reactor.testing import FakeClock, MemorySelector, MemorySocket, Peer, memory_pair
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -208,6 +208,17 @@ def test_a_peer_says_and_hears() -> None:
         client.ping(b"ours")
         peer.settle()
         assert peer.pings == [b"ours"]
+
+
+def test_a_peer_speaks_with_a_server_that_compresses_and_sends_in_parts() -> None:
+    class Telling(Echo):
+        def onopen(self, client: Connection) -> None:
+            client.send(part for part in ("in ", "parts"))
+
+    with Peer.of(Telling, compress=True, fragment_size=10) as peer:
+        assert b"Sec-WebSocket-Extensions" not in peer.response
+        peer.send("x" * 1000)
+        assert peer.received == ["in parts", "x" * 1000]
 
 
 def test_a_peer_asks_for_what_it_is_told_to() -> None:
@@ -410,3 +421,10 @@ def test_a_peer_needs_a_reactor_in_memory_alone() -> None:
         peer = Peer(server, FakeClock())
         peer.send("x")
         assert peer.received == ["x"]
+
+
+def test_a_message_as_a_value_can_be_sent() -> None:
+    with Peer.of(onmessage=lambda client, message: client.send(message)) as peer:
+        peer.send(TextMessage(b"as it is"))
+        peer.send(BinaryMessage(b"too"))
+        assert peer.received == ["as it is", b"too"]

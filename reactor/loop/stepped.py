@@ -209,14 +209,19 @@ class SteppedSocket:
             before.close()
         return sock
 
-    def _give_away(self) -> None:
+    def _make_closed(self) -> socket.socket:
+        """Return a closed socket, for `_give_away`: made before, since it can fail."""
+        closed = socket.socket(self._sock.family, socket.SOCK_STREAM)
+        closed.close()
+        return closed
+
+    def _give_away(self, closed: socket.socket) -> None:
         """Leave the socket to whom it was lent, and be without; `close` is for the reactor."""
         self._closed = True
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.close()
-        self._sock = socket.socket(self._sock.family, socket.SOCK_STREAM)
-        self._sock.close()
+        self._sock = closed
 
 
 def make_socket(family: int) -> socket.socket:

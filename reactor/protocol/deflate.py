@@ -239,7 +239,7 @@ class PerMessageDeflate(_Deflate):
         server_max_window_bits: Bits of the largest window that the server may compress with, 8
             to 15. `None`, the default, is 12 as a server; as a client it leaves that to the
             server, as browsers do: some servers cannot answer an offer that has it. As a client
-            a number is a condition: without it the extension is not used.
+            a number is a condition: a server that accepts without it fails the handshake.
         client_max_window_bits: The same for the client's messages. `None`, the default, is 12,
             as a server only if the client lets itself be told; if it does not, 15.
         server_no_context_takeover: Whether the server is to forget each message: larger on the
@@ -247,7 +247,7 @@ class PerMessageDeflate(_Deflate):
             compressed once. As a client it is a condition.
         client_no_context_takeover: Whether the client is to forget each message.
         level: 0, not at all, to 9, most; `None`, the default, is zlib's, 6. 1 takes two thirds
-            of its time, and gives a quarter more bytes.
+            of its time, and gives more bytes.
         mem_level: Memory of a compressor besides its window, 1 to 9; each doubles it. 5, the
             default: with windows of 12 bits a connection costs 38 KiB for compressing and 12
             for inflating; zlib's own 8, with 15 bits, 262 and 40.
@@ -347,9 +347,19 @@ class PerMessageDeflate(_Deflate):
 class _FrameCodec(_DeflateCodec):
     """deflate-frame on one connection: each frame is compressed by itself."""
 
+    _wish: bool | None = None
+
+    def begin_encode(self, opcode: int, size: int | None, compress: bool | None) -> int | None:
+        """Note the wish of a message's sender, and leave the message to its frames."""
+        self._wish = compress
+        return super().begin_encode(opcode, size, compress)
+
     def encode_frame(self, frame: Frame) -> Frame:
-        """Compress a frame, unless it is short, or has RSV1 already."""
-        if not frame.rsv1 and len(frame.payload) >= self._deflate.threshold:
+        """Compress a frame, unless it is short, not to be compressed, or has RSV1 already."""
+        compress = self._wish
+        if compress is None:
+            compress = len(frame.payload) >= self._deflate.threshold
+        if compress and not frame.rsv1:
             frame.payload = self.encode(frame.payload, final=True)
             frame.rsv1 = True
         return frame

@@ -112,6 +112,15 @@ class ExtendedSession(Session):
 
     def feed(self, data: bytes) -> bool:
         """Take the next bytes from the peer, once what was left of a message is handed on."""
+        try:
+            return self._feed(data)
+        except BaseException:
+            # What was interrupted is lost, and a codec that remembers is out of step.
+            if self.state is not _CLOSED:
+                self.fail(ProtocolError(1011, "interrupted"))
+            raise
+
+    def _feed(self, data: bytes) -> bool:
         self._left = _BUDGET
         if self._rest is not None:
             pieces, final = self._rest

@@ -156,6 +156,7 @@ class Frame:
         masking_key: The four bytes to mask it with when packed, or `b""` for no masking.
 
     Raises:
+        TypeError: The payload is not bytes-like.
         ValueError: The opcode is not in 0 to 15, the key has another size than 0 or 4, or a
             control frame is fragmented or has over 125 bytes (RFC 6455 §5.5).
     """
@@ -165,7 +166,7 @@ class Frame:
     def __init__(
         self,
         opcode: int,
-        payload: bytes = b"",
+        payload: BytesLike = b"",
         *,
         fin: bool = True,
         rsv1: bool = False,
@@ -184,7 +185,7 @@ class Frame:
                 f"control frame of {len(payload)} bytes, at most {MAX_CONTROL} (RFC 6455 §5.5)"
             )
         self.opcode = opcode
-        self.payload = payload
+        self.payload = as_bytes(payload)
         self.fin = fin
         self.rsv1 = rsv1
         self.rsv2 = rsv2

@@ -65,6 +65,7 @@ class Framing:
         "_opcodes",
         "_parser",
         "_payload",
+        "_sending",
         "_write",
         "close_code",
         "close_reason",
@@ -96,6 +97,8 @@ class Framing:
         self.close_code: int | None = None
         self.close_reason = ""
         self.close_sent = self.ended = False
+        # Whether our next data frame has to be a continuation.
+        self._sending = False
 
     # ---- from the peer ----
 
@@ -135,12 +138,14 @@ class Framing:
         """Return what has come and was not asked for, to be parsed by somebody else.
 
         Raises:
-            InvalidState: What has come is in the middle of a message, or behind a Close.
+            InvalidState: It would begin in the middle of a message, or behind a Close.
         """
         if self.ended or self.close_sent:
             raise InvalidState("the closing handshake has begun")
         if self._parser.remaining or self._parser.heads is not self._heads[0]:
             raise InvalidState("a message has been received in part")
+        if self._sending:
+            raise InvalidState("a message has been sent in part")
         return self._parser.take_back()
 
     # ---- from the parser ----
@@ -204,6 +209,9 @@ class Framing:
         packed = b"".join(map(self._pack, checked))
         if checked:
             self.close_sent = checked[-1].opcode == Opcode.CLOSE
+        for frame in checked:
+            if frame.opcode <= Opcode.BINARY:
+                self._sending = not frame.fin
         return packed
 
     def _checked(self, frame: Frame) -> Frame:

@@ -97,8 +97,7 @@ def sequence(name: str, count: int) -> Iterator[Item]:
     message: Message = ""
     for number in range(count):
         if chance.random() > 0.2:
-            size = SIZES[min(chance.randrange(len(SIZES)), chance.randrange(len(SIZES)))]
-            message = content(chance.choice(KINDS), size, number)
+            message = content(chance.choice(KINDS), chance.choice(SIZES), number)
         fragments = chance.choice((0, 0, 0, 1, 2, 5))
         yield Item(message, chance.choice((None, True, False)), fragments)
 

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.interop
 
 names = st.sampled_from(sorted(SETS))
-chunks = st.sampled_from([61, 4099, 1 << 20])
-fragment_sizes = st.sampled_from([None, 1, 1000, 65536])
-untimed = settings(deadline=None, max_examples=60)
+chunks = st.sampled_from([509, 4099, 1 << 20])
+fragment_sizes = st.sampled_from([None, 125, 1000, 65536])
+untimed = settings(deadline=None, max_examples=40)
 
 
 class Theirs:

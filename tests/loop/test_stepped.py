@@ -289,7 +289,7 @@ def test_what_is_given_away_lives_on_and_its_reactor_until_close(lent: bool) -> 
         reactor = sock.reactor
         if lent:
             sock._lend(ours)
-        sock._give_away()
+        sock._give_away(sock._make_closed())
         assert sock.fileno() == -1
         with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
             sock.getsockname()

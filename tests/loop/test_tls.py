@@ -744,6 +744,64 @@ def test_a_peer_that_does_not_read_fills_the_queue_and_drains_it_later(
     assert peer.plain == b"x" * 5000 * (count + 1)
 
 
+def test_what_has_departed_is_told_in_bytes_of_what_is_encrypted(reactor: Reactor) -> None:
+    end, peer = meet(reactor)
+    transport = end.transport
+    assert transport.departed == transport.below.departed
+    before = transport.departed
+    peer.sock.capacity = 0
+    transport.write(b"x" * 1000)
+    queued = transport.buffered
+    assert queued > 1000
+    transport.moved = lambda: end.log.append(f"moved {transport.departed - before}")
+    assert transport.moved is transport.below.moved
+    peer.sock.capacity = 10
+    reactor.step(0)
+    peer.sock.capacity = 1 << 62
+    settle(reactor, peer)
+    assert end.log == ["secured", "moved 10", "emptied", f"moved {queued}"]
+    assert peer.plain == b"x" * 1000
+    assert not transport.broken
+
+
+@pytest.mark.parametrize("how", ["abort", "finish"])
+@pytest.mark.parametrize("state", ["", "queued", "held", "corked"])
+def test_it_is_broken_if_something_that_was_written_is_lost(
+    reactor: Reactor, how: str, state: str
+) -> None:
+    end, peer = meet(reactor)
+    transport = end.transport
+    transport.write(b"taken")
+    if state == "queued":
+        peer.sock.capacity = 0
+    elif state == "held":
+        double: Any = Reading(transport.tls, 1 << 30, want_read())
+        transport.tls = double
+    elif state == "corked":
+        transport.cork()
+    if state:
+        transport.write(b"perhaps")
+    assert not transport.broken
+    getattr(transport, how)()
+    # What is queued or collected leaves first, if it is not to be cut short.
+    lost = state == "held" or (state != "" and how == "abort")
+    assert transport.broken is lost
+    assert transport.write(b"too late") is False
+    assert transport.broken
+
+
+def test_what_is_written_behind_the_peers_close_notify_is_lost(reactor: Reactor) -> None:
+    end, peer = meet(reactor)
+    end.do["received"] = end.transport.pause
+    peer.tls.write(b"last")
+    peer.end()
+    settle(reactor, peer)
+    assert not end.transport.closed
+    assert not end.transport.broken
+    assert end.transport.write(b"nobody reads this") is False
+    assert end.transport.broken
+
+
 def test_who_writes_to_a_lost_peer_is_told_so(reactor: Reactor) -> None:
     end, peer = meet(reactor)
     peer.sock.close()

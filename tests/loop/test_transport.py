@@ -53,7 +53,8 @@ class End:
 
     def emptied(self) -> None:
         assert not self.errors, "emptied after the end"
-        assert self.transport.buffered == 0
+        corked = self.transport._cork or ()
+        assert self.transport.buffered == sum(map(len, corked))
         self.log.append("emptied")
         self.on_emptied()
 
@@ -343,6 +344,171 @@ def test_progress_is_when_the_kernel_last_took_something(
     clock.advance(3.0)
     reactor.step(0)
     assert end.transport.progress == began + 6.0
+
+
+def test_what_has_departed_is_what_the_kernel_has_taken_of_the_queue(
+    reactor: Reactor, end: End, peer: MemorySocket
+) -> None:
+    transport = end.transport
+    assert end.write(b"at once")
+    assert transport.departed == 0
+    peer.capacity = 10
+    end.write(b"abcdef")
+    assert (transport.departed, transport.buffered) == (0, 3)
+    end.write(b"ghi")
+    for room, departed in ((1, 1), (2, 3), (3, 6), (9, 6)):
+        peer.recv(room)
+        reactor.step(0)
+        assert (transport.departed, transport.buffered) == (departed, 6 - departed)
+    end.transport.cork()
+    end.write(b"corked")
+    end.transport.uncork()
+    assert transport.departed == 6
+    peer.capacity = 0
+    end.write(b"again")
+    peer.capacity = 1 << 62
+    reactor.step(0)
+    assert transport.departed == 11
+    assert not transport.broken
+
+
+def test_it_is_told_when_the_kernel_takes_some_of_the_queue_after_all_else(
+    reactor: Reactor, end: End, peer: MemorySocket
+) -> None:
+    transport = end.transport
+    transport.moved = lambda: end.log.append(f"moved {transport.departed}")
+    end.write(b"at once")
+    reactor.step(0)
+    assert end.log == []
+    peer.capacity = 7
+    end.write(b"x" * (HIGH_WATER + 1))
+    peer.capacity += 5
+    reactor.step(0)
+    assert end.log == ["moved 5"]
+    peer.capacity = 1 << 62
+    reactor.step(0)
+    assert end.log == ["moved 5", "emptied", "drained", f"moved {HIGH_WATER + 1}"]
+    transport.moved = None
+    transport.finish()
+    assert len(end.log) == 4
+
+
+@pytest.mark.parametrize("room", [0, 1, 3, 100])
+def test_who_is_told_so_may_write_and_all_of_it_arrives(
+    reactor: Reactor, end: End, peer: MemorySocket, room: int
+) -> None:
+    transport = end.transport
+    pieces = [b"%d " % number * 5 for number in range(20)]
+    left = list(pieces)
+    transport.moved = lambda: left and not transport.buffered and end.write(left.pop(0))
+    peer.capacity = 0
+    end.write(left.pop(0))
+    came = b""
+    for _ in range(1000):
+        peer.capacity = room or 4
+        reactor.step(0)
+        came += bytes(peer.inbox)
+        peer.inbox.clear()
+        if not transport.buffered and left:
+            # What left at once was not of the queue.
+            peer.capacity = 0
+            end.write(left.pop(0))
+    assert came == b"".join(pieces)
+
+
+@pytest.mark.parametrize("how", ["abort", "finish"])
+def test_who_is_told_so_may_end_it(
+    reactor: Reactor, end: End, peer: MemorySocket, how: str
+) -> None:
+    transport = end.transport
+    transport.moved = getattr(transport, how)
+    peer.capacity = 5
+    transport.write(b"x" * 10)
+    for room in (7, 1 << 62):
+        peer.capacity = room
+        reactor.step(0)
+    assert len(peer.inbox) == (7 if how == "abort" else 10)
+    assert peer.input_ended
+    peer.close()
+    reactor.step(0)
+    reactor.step(0)
+    assert end.errors == [None]
+    assert transport.broken is (how == "abort")
+
+
+@pytest.mark.parametrize("room", [HIGH_WATER, HIGH_WATER + 1], ids=["not all", "all"])
+def test_who_has_finished_is_not_told_that_there_is_room(
+    reactor: Reactor, end: End, peer: MemorySocket, room: int
+) -> None:
+    peer.capacity = 0
+    end.write(b"x" * (HIGH_WATER + 1))
+    end.transport.finish()
+    peer.capacity = room
+    reactor.step(0)
+    assert not end.transport.choked
+    assert end.log == []
+
+
+def test_what_was_queued_when_it_finished_is_told_before_the_end(
+    reactor: Reactor, end: End, peer: MemorySocket
+) -> None:
+    transport = end.transport
+    transport.moved = lambda: end.log.append(f"moved {transport.departed}")
+    peer.capacity = 0
+    end.write(b"queued")
+    transport.finish()
+    peer.capacity = 3
+    reactor.step(0)
+    assert end.log == ["moved 3"]
+    peer.capacity = 6
+    reactor.step(0)
+    assert end.log == ["moved 3", "moved 6"]
+    assert peer.input_ended
+    assert not transport.broken
+
+
+@pytest.mark.parametrize("way", ["abort", "reset", "peer's end", "reactor"])
+@pytest.mark.parametrize("state", ["", "corked", "queued", "corked queued"])
+def test_it_is_broken_if_something_that_was_written_is_lost(
+    reactor: Reactor, end: End, peer: MemorySocket, way: str, state: str
+) -> None:
+    transport = end.transport
+    transport.write(b"taken")
+    if "queued" in state:
+        peer.capacity = 0
+        end.write(b"lost")
+    if "corked" in state:
+        transport.cork()
+        end.write(b"lost")
+    assert not transport.broken
+    if way == "abort":
+        transport.abort()
+    elif way == "reactor":
+        reactor.close()
+    else:
+        (peer.reset if way == "reset" else peer.close)()
+        reactor.step(0)
+    assert transport.closed
+    assert transport.broken is bool(state)
+    assert transport.write(b"too late") is False
+    assert transport.broken
+
+
+def test_what_is_refused_is_lost_too(reactor: Reactor, end: End, peer: MemorySocket) -> None:
+    peer.capacity = 0
+    end.write(b"queued")
+    end.transport.finish()
+    assert not end.transport.broken
+    assert end.write(b"too late") is False
+    assert end.transport.broken
+
+
+def test_a_write_that_fails_breaks_it(reactor: Reactor, end: End, peer: MemorySocket) -> None:
+    peer.reset()
+    assert end.write(b"nobody") is False
+    assert end.transport.broken
+    reactor.step(0)
+    assert end.log == ["gone"]
 
 
 def test_small_chunks_leave_in_one_send_and_large_ones_are_not_copied(

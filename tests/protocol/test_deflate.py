@@ -964,7 +964,6 @@ def test_in_the_draft_each_side_says_what_the_other_keeps_to(
     assert answer == (f"{name}; {answered}" if answered else name)
     assert offer([extension]) == answer
     assert codec.codes_frames
-    assert not codec.codes_messages
     assert [type(each) for each in accept_answer([extension], [answer])] == [type(codec)]
 
 
@@ -1205,3 +1204,23 @@ def test_what_zlib_sends_is_received(
         sent += stream.flush(zlib.Z_SYNC_FLUSH)
         sent = sent[:-4] if sent[-4:] == TAIL else sent + b"\x00"
         assert inflated(codec, *cut(sent, sizes)) == b"".join(parts)
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_frame_is_compressed_as_its_message_s_sender_wishes(forgets: bool) -> None:
+    extension = DeflateFrame(no_context_takeover=forgets)
+    agreed = extension.answer(())
+    assert agreed is not None
+    codec = agreed[1]
+    long, short = b"secret" * 100, b"hi"
+    for wish, payload, compressed in (
+        (None, long, True),
+        (False, long, False),
+        (None, short, False),
+        (True, short, True),
+        (None, long, True),
+    ):
+        assert codec.begin_encode(Opcode.TEXT, len(payload), wish) is None
+        frame = codec.encode_frame(Frame(Opcode.TEXT, payload))
+        assert frame.rsv1 is compressed
+        assert (frame.payload == payload) is not compressed

@@ -427,6 +427,43 @@ def test_what_one_codec_keeps_back_is_asked_for_at_the_end_through_all(in_parts:
 
 
 @IN_PARTS
+@pytest.mark.parametrize(
+    ("pieces", "told"),
+    [
+        ([masked(BINARY, b"abc")], [(b"abc", True)]),
+        ([masked(BINARY)], [(b"", True)]),
+        (cut(masked(BINARY, b"abc"), [7]), [(b"a", False), (b"bc", True)]),
+        (cut(masked(BINARY, b"abc"), [3, 6]), [(b"abc", True)]),
+        (cut(masked(BINARY), [5]), [(b"", True)]),
+        ([masked(0x02, b"a"), masked(0x80, b"b")], [(b"a", False), (b"b", True)]),
+        ([masked(0x02, b"a") + masked(0x80)], [(b"a", False), (b"", True)]),
+        ([masked(0x02) + masked(0x00), masked(0x80, b"a")], [(b"a", True)]),
+        (
+            cut(masked(0x02, b"ab") + masked(0x80, b"cd"), [7, 15]),
+            [(b"a", False), (b"b", False), (b"c", False), (b"d", True)],
+        ),
+    ],
+)
+def test_a_codec_is_given_the_parts_as_they_come_and_told_which_is_the_last(
+    pieces: list[bytes], told: list[tuple[bytes, bool]], in_parts: bool
+) -> None:
+    given: list[tuple[bytes, bool]] = []
+
+    def decode(data: bytes, final: bool) -> tuple[bytes]:
+        assert type(data) is bytes
+        given.append((data, final))
+        return (data,)
+
+    recorder = extended(
+        telling(0, begin_decode=lambda opcode, rsv: True, decode=decode), in_parts=in_parts
+    )
+    for piece in pieces:
+        recorder.feed(piece)
+    assert given == told
+    assert recorder.messages == [b"".join(data for data, _ in told)]
+
+
+@IN_PARTS
 def test_a_message_may_stand_for_nothing(in_parts: bool) -> None:
     for times in (0, 1):
         data = masked(RSV1_TEXT, b"abc") + masked(0x42, b"abc") + masked(0x80, b"abc")
@@ -1271,11 +1308,28 @@ def test_a_fault_of_a_codec_is_an_internal_error(
 
 
 @pytest.mark.parametrize("where", FAILING)
-def test_an_interrupt_is_nobody_s_fault(where: str) -> None:
+def test_what_was_interrupted_is_lost_and_so_is_the_connection(where: str) -> None:
+    # The rest of the input is lost, and a codec that remembers would be out of step.
     recorder = extended(FAILING[where](KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
-        recorder.feed(masked(RSV1_TEXT, b"ab"))
+        recorder.feed(masked(RSV1_TEXT, b"ab") + masked(TEXT, b"behind"))
+    assert [error.reason for error in recorder.errors] == ["interrupted"]
+    assert recorder.session.state is State.CLOSED
+    assert recorder.messages == []
+
+
+def test_an_interrupt_behind_the_end_changes_nothing() -> None:
+    recorder = extended(xoring(1))
+
+    def end_and_interrupt(message: Any) -> bool:
+        recorder.session.eof()
+        raise KeyboardInterrupt
+
+    recorder.session.deliver_to(end_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        recorder.feed(masked(TEXT, b"ab"))
     assert recorder.errors == []
+    assert recorder.session.state is State.CLOSED
 
 
 PIECES: list[Any] = [None, 5, "text", [b"a"], object(), memoryview(b"abcd").cast("I")]

@@ -278,3 +278,16 @@ def test_opcodes_and_close_codes_are_those_of_the_specification() -> None:
     }
     codes = {code.value for code in CloseCode}
     assert codes == {*range(1000, 1004), *range(1005, 1016)}
+
+
+@pytest.mark.parametrize("payload", ["text", None, 3, memoryview(b"12345678").cast("I")])
+def test_a_payload_that_is_not_bytes_is_a_type_error(payload: Any) -> None:
+    with pytest.raises(TypeError, match="bytes"):
+        Frame(Opcode.TEXT, payload)
+
+
+def test_a_payload_is_a_copy_of_what_can_change() -> None:
+    data = bytearray(b"as it was")
+    frame = Frame(Opcode.BINARY, data)
+    data[:] = b""
+    assert frame.payload == b"as it was"
