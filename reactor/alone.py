@@ -141,10 +141,10 @@ class Alone(Handlers):
         try:
             if not self._ended:
                 self.reactor.call_soon(self._deliver)
-                self._running = True
+                self._running = self._waiting = True
                 self.reactor.run()
         finally:
-            self._running = False
+            self._running = self._waiting = False
             self._leave()
 
     def recv(self, timeout: float | None) -> Any:

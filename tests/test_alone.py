@@ -52,7 +52,6 @@ class Given:
         self.released = self.closed = 0
         nobody: Any = None
         transport = Transport(self.reactor, line.ours, nobody, len)
-        transport.pause()
         self.opened = Opened(
             self,
             transport,
@@ -555,6 +554,29 @@ def test_what_is_left_of_a_lost_connection_comes_before_its_end_or_never(
     assert len(told) <= (1 if act else 3)
 
 
+@pytest.mark.parametrize("act", ["", "pause", "close"])
+def test_of_a_lost_connection_onmessage_gets_what_recv_has_left_unless_it_stops(
+    lines: Callable[..., Line], act: str
+) -> None:
+    line = lines()
+
+    def on(client: Connection, message: Any) -> None:
+        line.note("onmessage", client, int(message[:2]))
+        getattr(client, act or "ping")()
+
+    connection = line.make(onmessage=on)
+    line.say_all(*(f"{number:02} {'x' * 4000}" for number in range(40)))
+    line.peer.close()
+    assert connection.recv()[:2] == "00"
+    connection.send("nobody hears this")
+    assert connection.recv()[:2] == "01"
+    connection.receive_forever()
+    assert line.messages() == ([2] if act else list(range(2, 40)))
+    assert line.names()[-1] == "onclose"
+    with pytest.raises(ConnectionClosed):
+        connection.recv()
+
+
 def test_what_recv_has_left_goes_to_onmessage(lines: Callable[..., Line]) -> None:
     line = lines()
     connection = line.make()
@@ -760,6 +782,25 @@ def test_others_in_the_reactor_live_on(shared: Reactor, lines: Callable[..., Lin
     assert line.given.closed == 1
     assert not shared.closed
     assert not server.stopping
+
+
+def test_an_interrupt_out_of_it_ends_it_alone(
+    shared: Reactor, lines: Callable[..., Line]
+) -> None:
+    line, other = lines(shared), lines(shared)
+    kept = other.make()
+
+    def interrupt(client: Connection, message: Any) -> None:
+        raise KeyboardInterrupt
+
+    line.say(TEXT, b"!")
+    with pytest.raises(KeyboardInterrupt):
+        line.make(onmessage=interrupt).receive_forever()
+    assert line.log == [("onopen",), ("onclose", 1006, "")]
+    assert line.ours.fileno() == -1
+    assert kept.ready_state is State.OPEN
+    other.say(TEXT, b"hello")
+    assert kept.recv() == "hello"
 
 
 def test_two_can_wait_in_turn_and_each_gets_its_own(

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # zlib-ng keeps other tables, and PyPy's collector more than it needs.
-pytestmark = pytest.mark.skipif(
-    not TELLS or "ng" in zlib.ZLIB_RUNTIME_VERSION,
-    reason="this interpreter's memory, or its zlib, is not the one that was measured",
-)
+pytestmark = [
+    pytest.mark.measured,
+    pytest.mark.skipif(
+        not TELLS or "ng" in zlib.ZLIB_RUNTIME_VERSION,
+        reason="this interpreter's memory, or its zlib, is not the one that was measured",
+    ),
+]
 
 CONNECTIONS = 1000
 REQUEST = (

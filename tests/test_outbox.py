@@ -9,7 +9,6 @@ import itertools
 import logging
 import random
 import re
-import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -158,6 +157,7 @@ def test_a_download_of_any_size_needs_no_memory() -> None:
         line.client.send(parts)
         taken = 0
         line.peer.capacity = 64 * KIB
+        tracemalloc = pytest.importorskip("tracemalloc")  # CPython's alone
         tracemalloc.start()
         try:
             while taken < size:
@@ -426,6 +426,23 @@ def test_a_stream_of_which_nothing_was_asked_is_closed_too() -> None:
         assert (begun.asked, begun.closed) == (1, 1)
 
 
+def test_a_stream_that_has_just_begun_is_closed_too() -> None:
+    begun = endless()
+    next(begun.running)
+    with Line() as line:
+        client = line.client
+
+        def send_more() -> None:
+            client.send("y")
+            client.send(begun.running)
+
+        # 1 to begin, 61 parts with the last, 1 for the message between: the 64th begins.
+        client.send(Parts([after(send_more, "x"), *["x"] * 60]).running)
+        assert client.send("behind") is False
+        client.abort()
+        assert (begun.asked, begun.closed) == (1, 1)
+
+
 def test_what_is_no_generator_is_not_closed() -> None:
     file = io.StringIO("line\n" * 100_000)
     with Line() as line:
@@ -666,6 +683,25 @@ def test_a_generator_may_pause_and_make_no_steps() -> None:
         client.send(parts.running)
         line.read_all()
         assert line.whole() == ["ab"]
+
+
+def test_a_generator_that_makes_steps_is_not_asked_meanwhile() -> None:
+    with Line(max_write_queue=MIB) as line:
+        client = line.client
+
+        def choke_and_drain() -> None:
+            line.stop_reading()
+            while not line.transport.choked:
+                client.ping(bytes(125))
+            line.peer.capacity = 1 << 62
+            line.settle()
+            assert not line.transport.choked
+
+        parts = Parts(["a", after(choke_and_drain, "b"), "c"])
+        assert client.send(parts.running) is True
+        line.read_all()
+        assert line.whole() == ["abc"]
+        assert line.server.errors() == []
 
 
 CALLS: dict[str, Callable[[Connection], object]] = {
@@ -1063,6 +1099,16 @@ def test_an_extension_may_end_the_connection_in_the_middle_of_a_message(
         assert len(line.server.ends()) == 1
 
 
+@pytest.mark.parametrize("message", ["xxxbad", ["xxx", "bad"]], ids=["fragments", "stream"])
+def test_a_message_whose_last_part_fails_was_not_sent(message: Any) -> None:
+    codec = Breaking("encode", ValueError())
+    with Line(codecs=(codec,), fragment_size=3, server=Noting) as line:
+        line.client.send(message)
+        line.read_all()
+        assert line.server.sent() == []
+        assert line.frames[-1][0] == CLOSE
+
+
 class Keeping(Codec):
     """Keeps all of a message until its end."""
 
@@ -1126,6 +1172,30 @@ def test_fragments_leave_as_the_peer_takes_them_and_a_ping_goes_between() -> Non
         assert [head for head, _ in frames].index(PING) < 12
         assert line.whole() == [bytes(MIB // 2), "behind"]
         assert line.server.names().count("ondrain") == 1
+
+
+def test_fragments_that_fill_the_queue_to_the_last_say_so() -> None:
+    with Line(fragment_size=40 * KIB) as line:
+        line.stop_reading()
+        assert line.client.send(bytes(80 * KIB)) is False
+        assert line.client.buffered_amount == line.transport.buffered > 80 * KIB
+        line.read_all()
+        assert line.server.names() == ["onopen", "ondrain"]
+        for message in (["a"], bytes(50 * KIB), "b"):
+            assert line.client.send(message) is True
+            line.read_all()
+        assert line.server.names() == ["onopen", "ondrain"]
+
+
+def test_ondrain_is_owed_once_for_each_time_that_something_waited() -> None:
+    with Line(fragment_size=MIB) as line:
+        for times in range(1, 4):
+            assert line.client.send(["a"] * 100) is False
+            line.read_all()
+            assert line.server.names().count("ondrain") == times
+            assert line.client.send(["a"]) is True
+            line.read_all()
+            assert line.server.names().count("ondrain") == times
 
 
 def test_a_ping_does_not_wait_behind_a_message_in_fragments_and_so_is_not_too_much() -> None:
@@ -1292,6 +1362,32 @@ def test_what_is_lost_was_not_sent(number: int) -> None:
         assert line.server.names()[-1] == "onclose"
 
 
+def test_an_interrupt_out_of_onsent_leaves_nothing_to_be_told_behind_the_end() -> None:
+    def interrupt(client: Connection, message: Any) -> None:
+        raise KeyboardInterrupt
+
+    with Line(server=Noting, do={"onsent": interrupt}) as line:
+        line.client.send("a")
+        line.client.send("b")
+        line.peer.close()
+        with pytest.raises(KeyboardInterrupt):
+            line.step()
+        assert line.server.names() == ["onopen", "onsent", "onclose"]
+        line.settle()
+        assert line.server.names()[-1] == "onclose"
+
+
+def test_when_all_is_told_the_transport_tells_nobody() -> None:
+    with Line(server=Noting) as line:
+        line.stop_reading()
+        line.client.send("a")
+        line.step()
+        assert line.transport.moved is not None
+        line.read_all()
+        assert line.server.sent() == ["a"]
+        assert line.transport.moved is None
+
+
 def test_what_left_before_the_end_is_told_before_it() -> None:
     with Line(server=Noting) as line:
         line.client.send("taken")
@@ -1332,6 +1428,7 @@ def test_without_onsent_what_waits_is_not_kept_twice() -> None:
     with Line(max_write_queue=10 * MIB) as line:
         line.stop_reading()
         line.client.send(endless().running)
+        tracemalloc = pytest.importorskip("tracemalloc")  # CPython's alone
         tracemalloc.start()
         try:
             line.client.send(message[1:])

@@ -36,6 +36,7 @@ def through(sender: Child, receiver: Child) -> tuple[dict[str, Any], dict[str, A
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("direction", ["up", "down"])
 @pytest.mark.parametrize("compress", [False, True])

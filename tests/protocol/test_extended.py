@@ -1307,15 +1307,37 @@ def test_a_fault_of_a_codec_is_an_internal_error(
     assert recorder.messages == []
 
 
+@IN_PARTS
 @pytest.mark.parametrize("where", FAILING)
-def test_what_was_interrupted_is_lost_and_so_is_the_connection(where: str) -> None:
+def test_what_was_interrupted_is_lost_and_so_is_the_connection(
+    where: str, in_parts: bool
+) -> None:
     # The rest of the input is lost, and a codec that remembers would be out of step.
-    recorder = extended(FAILING[where](KeyboardInterrupt()))
+    recorder = extended(FAILING[where](KeyboardInterrupt()), in_parts=in_parts)
     with pytest.raises(KeyboardInterrupt):
-        recorder.feed(masked(RSV1_TEXT, b"ab") + masked(TEXT, b"behind"))
-    assert [error.reason for error in recorder.errors] == ["interrupted"]
+        recorder.feed(masked(RSV1_TEXT, b"ab") + masked(TEXT, b"c"))
+    assert brief(recorder.events)[-2:] == failed(1011)
+    assert recorder.errors[0].reason == "interrupted"
+    assert recorder.errors[0].__cause__ is None
+    recorder.feed(masked(TEXT, b"never seen"))
+    assert len(recorder.errors) == 1
+    assert held(recorder.session) == 0
+
+
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize("number", [1, 2, 65, 101])
+def test_an_interrupt_in_a_part_gets_through_and_is_the_end(number: int, ends: bool) -> None:
+    def interrupt(one: Ending) -> None:
+        if ends:
+            one.session.eof()
+        raise KeyboardInterrupt
+
+    recorder = Ending(number, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        recorder.feed(MESSAGE + masked(PING, b"p"))
+    assert brief(recorder.events[number:]) == ([] if ends else failed(1011))
     assert recorder.session.state is State.CLOSED
-    assert recorder.messages == []
+    assert recorder.session._rest is None
 
 
 def test_an_interrupt_behind_the_end_changes_nothing() -> None:
