@@ -886,6 +886,24 @@ def test_a_pause_of_the_users_outlives_what_was_held_up(
     assert seen == [["two"], ["two", "three"]]
 
 
+def test_recv_does_not_end_a_pause_of_the_users(
+    shared: Reactor, lines: Callable[..., Line]
+) -> None:
+    line = lines(shared)
+    connection = line.make()
+    line.say_all("one")
+    assert connection.recv() == "one"
+    line.say_all("two", "three")
+    shared.step(0)
+    assert [connection.recv(), connection.recv()] == ["two", "three"]
+    connection.pause()
+    line.say_all("four")
+    with pytest.raises(TimeoutError):
+        connection.recv(0)
+    connection.resume()
+    assert connection.recv() == "four"
+
+
 def test_what_was_read_for_it_is_dropped_when_it_is_closed_before(
     shared: Reactor, lines: Callable[..., Line]
 ) -> None:

@@ -416,6 +416,8 @@ def accept_answer(extensions: Iterable[Extension], values: Iterable[str]) -> tup
 
 def _bound(codec: Codec, extension: Extension, params: Params) -> Codec:
     """Return a codec that knows whose it is and what was agreed on."""
+    if not isinstance(codec, Codec):
+        raise TypeError(f"{extension.name} made {type(codec).__name__}, not a Codec")
     if extension.opcodes and not codec.codes_frames:
         raise TypeError(f"{extension.name} claims opcodes, and its codec decodes no frames")
     codec.extension, codec.params = extension, tuple(params)

@@ -499,6 +499,16 @@ def test_who_claims_opcodes_must_decode_frames() -> None:
             negotiate([extension], ["a"])
 
 
+def test_what_an_extension_makes_must_be_a_codec() -> None:
+    class Odd:
+        __slots__ = ()
+
+    kind: Any = Odd
+    for negotiate in (accept_offers, accept_answer):
+        with pytest.raises(TypeError, match="a made Odd, not a Codec"):
+            negotiate([Sketch("a", codec=kind)], ["a"])
+
+
 def test_what_is_claimed_is_told_to_the_parser() -> None:
     extensions = [
         Sketch("a", rsv=RSV1),
