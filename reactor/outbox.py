@@ -164,7 +164,7 @@ class Outbox:
         self._going_on = self._looking = self._over = self._pulling = False
         # Bytes of what waits; and those that are left of a message that leaves in fragments.
         self._held = self._rest = 0
-        # Messages that are written; and those whose end has a place in what leaves.
+        # Messages that are written; and those of which it is known where they end.
         self._unplaced: list[object] = []
         self._placed = deque() if tells else _NOTHING
         self.farewell: tuple[int, str] | None = None
@@ -376,18 +376,23 @@ class Outbox:
     def _written(self, message: object) -> None:
         if self.tells:
             self._unplaced.append(message)
+            if self._transport.settled:
+                self._place()
             if not self._looking:
                 self._looking = True
                 self._sender.reactor.call_soon(self._look)
 
     def _look(self) -> None:
-        """Find a place for what was written since, now that all of it is in the queue."""
+        """Tell of what was written, now that nobody is inside a call of `send`."""
         self._looking = False
-        transport = self._transport
-        end = transport.departed + transport.buffered
+        self._place()
+        self._tell_sent()
+
+    def _place(self) -> None:
+        """Note where that ends, of what leaves, which was written since the last time."""
+        end = self._transport.departed + self._transport.buffered
         self._placed.extend((end, message) for message in self._unplaced)
         self._unplaced.clear()
-        self._tell_sent()
 
     def _tell_sent(self) -> None:
         """Tell of what the system has taken; called by the transport when it has taken some."""

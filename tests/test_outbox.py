@@ -41,6 +41,8 @@ from tests.recorder import CLOSE, PING, PONG, TEXT, Recorder, meet
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from tests.scripted import Net
+
 MIB = KIB * KIB
 BEGIN_TEXT, BEGIN_BINARY, GO_ON, END = 0x01, 0x02, 0x00, 0x80
 COST = 256  # what a message that waits counts besides its bytes
@@ -1278,6 +1280,30 @@ def test_each_message_is_told_when_its_last_byte_has_left() -> None:
             assert [message[0] for message in line.server.sent()] == list(sent)
 
 
+@pytest.mark.parametrize("first", [98, 70 * KIB])
+def test_what_a_handler_sends_in_one_go_is_told_one_by_one(first: int) -> None:
+    def send(client: Connection, message: Any) -> None:
+        for letter, size in (("a", first), ("b", 98), ("c", 100 * KIB), ("d", 98)):
+            client.send(letter * size)
+
+    with Line(server=Noting, do={"onmessage": send}) as line:
+        header = 2 if first < 126 else 10
+        line.say(TEXT, b"!")
+        line.peer.capacity = 0
+        for room, sent in (
+            (first + header - 1, ""),
+            (first + header, "a"),
+            (first + header + 99, "a"),
+            (first + header + 100, "ab"),
+            (first + 60 * KIB, "ab"),
+            (first + header + 100 + 100 * KIB + 10, "abc"),
+            (1 << 62, "abcd"),
+        ):
+            line.peer.capacity = room
+            line.settle()
+            assert [message[0] for message in line.server.sent()] == list(sent)
+
+
 def test_what_is_sent_while_others_leave_has_its_own_time() -> None:
     with Line(server=Noting) as line:
         line.stop_reading()
@@ -1421,6 +1447,59 @@ def test_what_is_queued_for_a_peer_that_closes_is_told_when_it_has_left() -> Non
         line.peer.close()
         line.settle()
         assert line.server.names() == ["onopen", "onsent", "onclose"]
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+@pytest.mark.parametrize("ends", [False, True], ids=["read at last", "dropped"])
+def test_over_tcp_and_tls_what_the_peer_does_not_take_is_not_told(
+    net: Net, secure: bool, ends: bool
+) -> None:
+    told: list[Any] = []
+    options = {
+        "onsent": lambda client, message: told.append(message),
+        "max_write_queue": 1 << 30,
+    }
+    client, server = net.meet(secure, server=options, max_message=10 * MIB)
+    client.pause()
+    connection = next(iter(server.clients))
+    big = [bytes([number]) * (4 * MIB) for number in range(8)]
+    for message in (b"small", *big[:7]):
+        connection.send(message)
+        assert told == []
+    connection.send([big[7], b"last"])
+    net.until(lambda: told)
+    net.settle()
+    assert told[0] == b"small"
+    taken = len(told)
+    assert taken < 5, "the system cannot have taken so much"
+    if ends:
+        client.abort()
+        net.until(lambda: server.ends())
+        assert len(told) < 9
+        assert told[1:] == big[: len(told) - 1]
+    else:
+        client.resume()
+        net.until(lambda: len(told) == 9)
+        assert told == [b"small", *big[:7], [big[7], b"last"]]
+        net.until(lambda: len(client.messages()) == 9)
+        assert client.messages()[-1] == big[7] + b"last"
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+def test_over_tcp_and_tls_what_a_handler_sends_is_told_in_order(net: Net, secure: bool) -> None:
+    told: list[Any] = []
+    messages = ["small", "x" * 100 * KIB, ["in ", "parts"], b"", "y" * MIB, "last"]
+    options: dict[str, Any] = {
+        "onsent": lambda client, message: told.append(message),
+        "onmessage": lambda client, message: [client.send(each) for each in messages],
+        "max_write_queue": 10 * MIB,
+    }
+    client, _ = net.meet(secure, server=options, max_message=10 * MIB)
+    client.send("!")
+    net.until(lambda: len(told) == len(messages))
+    assert told == messages
+    net.until(lambda: len(client.messages()) == len(messages))
+    assert client.messages()[-1] == "last"
 
 
 def test_without_onsent_what_waits_is_not_kept_twice() -> None:

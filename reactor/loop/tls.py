@@ -204,8 +204,13 @@ class Tls:
 
     @property
     def departed(self) -> int:
-        """Bytes of the queue, encrypted, that the kernel has taken."""
+        """Bytes that were in the queue, encrypted, and that the kernel has taken."""
         return self.below.departed
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that is `buffered` is encrypted, so that it has its size."""
+        return not self._held
 
     @property
     def moved(self) -> Callable[[], object] | None:

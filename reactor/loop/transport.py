@@ -85,13 +85,16 @@ class Transport(Pollable):
             low one.
         broken: Whether something that was written is lost.
         closed: Whether the socket is closed.
-        departed: Bytes of the queue that the kernel has taken, over all the time.
+        departed: Bytes that were `buffered`, and that the kernel has taken, over all the time:
+            what is written last has left when this is what `departed + buffered` was then.
         moved: Called, unless it is `None`, when the kernel has taken some of the queue.
+        settled: Whether that is so now: always, here.
         tls: `None`: what is sent is not encrypted here.
         progress: When the kernel last took bytes of the queue, or the queue began, in seconds
             of the reactor's clock.
     """
 
+    settled = True
     tls: Any = None
 
     __slots__ = (
@@ -254,8 +257,9 @@ class Transport(Pollable):
         self._cork = None
         if cork:
             data = cork[0] if len(cork) == 1 else b"".join(cork)
-            self.buffered -= len(data)
+            self.buffered = queued = self.buffered - len(data)
             self.write(data)
+            self.departed += queued + len(data) - self.buffered  # what was taken at once
 
     def flush(self) -> None:
         """Send what has been collected so far, and go on collecting."""

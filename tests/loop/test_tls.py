@@ -750,7 +750,11 @@ def test_what_has_departed_is_told_in_bytes_of_what_is_encrypted(reactor: Reacto
     assert transport.departed == transport.below.departed
     before = transport.departed
     peer.sock.capacity = 0
+    transport.cork()
     transport.write(b"x" * 1000)
+    settled = [transport.settled]
+    transport.uncork()
+    assert [*settled, transport.settled] == [False, True]
     queued = transport.buffered
     assert queued > 1000
     transport.moved = lambda: end.log.append(f"moved {transport.departed - before}")
@@ -1455,5 +1459,5 @@ def test_nothing_is_kept_of_two_thousand_handshakes(reactor: Reactor) -> None:
     before = living()
     for number in range(2000):
         come_and_go(number)
-    assert living() == before
+    assert living() <= before  # on PyPy, what earlier tests have left may go meanwhile
     assert not reactor._pollables

@@ -362,13 +362,18 @@ def test_what_has_departed_is_what_the_kernel_has_taken_of_the_queue(
         assert (transport.departed, transport.buffered) == (departed, 6 - departed)
     end.transport.cork()
     end.write(b"corked")
+    assert (transport.departed, transport.buffered) == (6, 6)
+    peer.capacity = len(peer.inbox) + 4
     end.transport.uncork()
-    assert transport.departed == 6
-    peer.capacity = 0
-    end.write(b"again")
+    assert (transport.departed, transport.buffered) == (10, 2)
+    transport.cork()
+    end.write(b"behind")
+    end.transport.uncork()
+    assert (transport.departed, transport.buffered) == (10, 8)
     peer.capacity = 1 << 62
     reactor.step(0)
-    assert transport.departed == 11
+    assert (transport.departed, transport.buffered) == (18, 0)
+    assert transport.settled
     assert not transport.broken
 
 
