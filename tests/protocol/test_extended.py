@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from reactor.errors import InvalidPayload, MessageTooBig, ProtocolError
 from reactor.protocol.deflate import DeflateFrame, PerMessageDeflate
 from reactor.protocol.extended import ExtendedSession
+from reactor.protocol.extensions import encoded_room
 from reactor.protocol.frames import RSV1, RSV2, RSV3, Frame, Opcode
 from reactor.protocol.messages import BinaryMessage, TextMessage
 from reactor.protocol.packing import Packer
@@ -540,6 +541,17 @@ def test_what_is_declared_may_be_larger_by_what_encoding_adds(
         assert vars(recorder.errors[0])["limit"] == limit
 
 
+def test_what_encoding_adds_has_a_bound() -> None:
+    most = encoded_room(500)
+    bounds: list[tuple[Extension, int]] = [(DeflateFrame(), most)]
+    bounds.append((PerMessageDeflate(), most + 5 * 16))
+    for extension, room in bounds:
+        for length in (room, room + 1):
+            data = header(BINARY, length) + KEY
+            recorder = after(data, extension, max_message=500, max_fragments=5)
+            assert brief(recorder.events) == ([] if length == room else failed(1009))
+
+
 def test_a_message_of_tiny_fragments_is_as_large_as_what_it_stands_for() -> None:
     # Each of them ends with a flush, which may be larger than what it is of.
     payload = os.urandom(3000)
@@ -806,11 +818,13 @@ def test_the_end_from_inside_a_piece_is_the_end(number: int, stop: tuple[str, ..
     recorder.feed(MESSAGE + masked(PING, b"p"))
     assert len(recorder.events) == number
     assert recorder.session.state is State.CLOSED
+    assert recorder.session._rest is None
+    assert held(recorder.session) == 0
+    (codec,) = recorder.codecs
+    assert codec.yielded == number
     recorder.feed(MESSAGE)
     recorder.session.eof()
     assert len(recorder.events) == number
-    assert held(recorder.session) == 0
-    assert recorder.session._rest is None
 
 
 @PLACES
@@ -1390,7 +1404,9 @@ def test_pieces_may_be_bytes_like(in_parts: bool) -> None:
         assert all(type(message) is bytes for message in recorder.messages + recorder.parts)
 
 
-@pytest.mark.parametrize("where", ["begin_decode", "decode", "decode_frame"])
+@pytest.mark.parametrize(
+    "where", ["begin_decode", "begin_decode, for nothing", "decode", "decode_frame"]
+)
 @pytest.mark.parametrize("fails", [False, True])
 @IN_PARTS
 def test_a_hook_that_ends_the_session_has_ended_it(
@@ -1402,11 +1418,13 @@ def test_a_hook_that_ends_the_session_has_ended_it(
         sessions[0].eof()
         if fails:
             raise ProtocolError(1002, "and fails")
-        return arguments[0] if where == "decode_frame" else (b"x",)
+        return arguments[0] if where == "decode_frame" else (b"x", b"y")
 
     hooks: Any = {where: end} if where != "decode" else {**ALWAYS, "decode": end}
     if where == "begin_decode":
         hooks["decode"] = lambda data, final: (data,)
+    elif where == "begin_decode, for nothing":
+        hooks = {"begin_decode": lambda *asked: end() and False}
     for pieces in WAYS.values():
         recorder = extended(telling(RSV1, **hooks), in_parts=in_parts)
         sessions[:] = [recorder.session]
@@ -1415,20 +1433,48 @@ def test_a_hook_that_ends_the_session_has_ended_it(
         recorder.feed(masked(TEXT, b"never seen"))
         assert recorder.events == []
         assert recorder.session.state is State.CLOSED
+        assert recorder.session._assembly is None
 
 
-def test_a_swallowed_frame_that_ends_the_session_is_the_last() -> None:
+@pytest.mark.parametrize("head", [0x83, 0x8B])
+def test_a_swallowed_frame_that_ends_the_session_is_the_last(head: int) -> None:
     (codec,) = codecs(owning())
     recorder = Extended(codec, echo=False)
+    shown: list[Frame] = []
 
     def end(frame: Frame, limit: int) -> None:
+        shown.append(frame)
         recorder.session.eof()
 
     vars(codec)["decode_frame"] = end
-    for head in (0x83, 0x8B):
-        recorder.session.state = State.OPEN
-        recorder.session.feed(masked(head) + masked(PING) + masked(TEXT, b"never seen"))
-        assert recorder.events == []
+    recorder.session.feed(masked(head) + masked(PING) + masked(TEXT, b"never seen"))
+    assert recorder.events == []
+    assert shown == [Frame.of(head, b"")]
+
+
+class Last(Extended):
+    """Ends with its first message, and forgets to say that the parser is to stop."""
+
+    def message_received(self, message: str | bytes) -> bool:
+        super().message_received(message)
+        self.session.eof()
+        return False
+
+    def fragment_received(self, data: str | bytes, final: bool) -> bool:
+        super().fragment_received(data, final)
+        self.session.eof()
+        return False
+
+
+@IN_PARTS
+@pytest.mark.parametrize("extension", [PerMessageDeflate(), DeflateFrame()], ids=repr)
+def test_a_message_that_ends_the_session_is_the_last(
+    extension: Extension, in_parts: bool
+) -> None:
+    for first in (masked(TEXT, b"a"), masked(RSV1_TEXT, packed("a"))):
+        recorder = Last(*codecs(extension), in_parts=in_parts, echo=False)
+        recorder.feed(first + masked(TEXT, b"b") + masked(PING))
+        assert [event[1] for event in recorder.events] == ["a"]
 
 
 # ---- messages of any kind, through any codecs, in any pieces ----
