@@ -194,8 +194,8 @@ class DigestAuth:
     def _is_right(self, user: str, params: dict[str, str], method: str) -> bool:
         from hmac import compare_digest
 
-        algorithm = params.get("algorithm", "MD5").upper()
-        offered = [name.upper() for name in self._algorithms]
+        algorithm = params.get("algorithm", "MD5").lower()
+        offered = [name.lower() for name in self._algorithms]
         if params["realm"] != self._realm or algorithm not in offered:
             return False
         password, known = self._passwords.find(user)

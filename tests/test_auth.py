@@ -409,6 +409,14 @@ def test_what_is_wrong_is_asked_again_and_not_called_stale(changed: dict[str, st
     assert client.try_it() is None  # and it was not used up
 
 
+def test_no_letter_beyond_ascii_stands_for_two_of_an_algorithm() -> None:
+    auth = DigestAuth({"u": "p"}, algorithms=["MD5-sess"])
+    header = Client(auth).header(algorithm="MD5-sess")
+    assert auth.check(ask(header)) is None
+    header = Client(auth).header(algorithm="MD5-sess").replace("MD5-sess", "MD5-se\xdf")
+    assert challenges_of(auth.check(ask(header)))
+
+
 def test_an_answer_for_our_realm_that_names_another_is_refused() -> None:
     client = Client(DigestAuth({"u": "p"}))
     right = client.params()["response"]

@@ -195,7 +195,8 @@ def check_algorithm(algorithm: str) -> str:
 
 
 def _split(algorithm: str) -> tuple[str, bool]:
-    upper = algorithm.upper()
+    # upper() makes "SS" of "ß", and the answer repeats the name as a token, which has no "ß".
+    upper = algorithm.upper() if algorithm.isascii() else algorithm
     sess = upper.endswith("-SESS")
     return upper[:-5] if sess else upper, sess
 
