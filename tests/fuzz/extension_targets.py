@@ -272,7 +272,8 @@ def check_client(client: tuple[Extension, ...], values: list[str], found: Found 
     try:
         codecs = extensions.accept_answer(client, values)
     except ValueError as error:
-        if found is not None and len(found) == 1 and found[0][0] == DEFLATE:
+        # Two fields are no answer, whatever they name (RFC 6455 §11.3.2).
+        if found and len(values) == len(found) == 1 and found[0][0] == DEFLATE:
             for each in client:
                 if each.name == DEFLATE and is_answer(first_offer(each), found[0][1]):
                     raise Finding(f"{each} refuses the answer {found!r}: {error}") from error

@@ -11,7 +11,7 @@ hex;
 
     fuzz.py --target T --input HEX
 
-runs one input again.
+runs one input again. With all targets, the last lines say which have failed, and on what.
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ NAMES = (
 )
 
 
+# What libFuzzer and atheris say of themselves, thirty lines a target.
+NOISE = ("INFO: ", "WARNING: Failed to find function ")
+AGAIN = "again: "
+
+
 def load(module: str) -> Any:
     """Import a module of this folder; the package only then, so that it can be instrumented."""
     if str(ROOT) not in sys.path:
@@ -49,7 +54,7 @@ def load(module: str) -> Any:
 def say_finding(name: str, data: bytes, why: str) -> None:
     print(f"{name}: {why}")
     print(f"input: {data.hex()}")
-    print(f"again: fuzz.py --target {name} --input {data.hex()}", flush=True)
+    print(f"{AGAIN}fuzz.py --target {name} --input {data.hex()}", flush=True)
 
 
 def say_clean(name: str, executions: int, engine: str) -> None:
@@ -96,9 +101,8 @@ def with_atheris(name: str, seconds: float, seed: int) -> int:
         executions += 1
         try:
             target.run(data)
-        except Exception:
-            least = mutation.shrink(target, data)
-            say_finding(name, least, mutation.why_failing(target, least))
+        except Exception as error:
+            say_finding(name, *mutation.least_failing(target, data, error))
             leave(1)
 
     flags = [f"-seed={seed}", "-max_len=8192", "-verbosity=0", "-rss_limit_mb=1024"]
@@ -117,14 +121,34 @@ def run_again(name: str, data: bytes) -> int:
     return 0
 
 
+def alone(name: str, arguments: argparse.Namespace) -> tuple[int, str]:
+    """Run a target in a process of its own; return its status, and how to run it again."""
+    command = [sys.executable, __file__, "--target", name, "--engine", arguments.engine]
+    command += ["--seconds", str(arguments.seconds), "--seed", str(arguments.seed)]
+    again = ""
+    # In one stream, so that a traceback stands where it came.
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(AGAIN):
+                again = line.strip()
+            if not line.startswith(NOISE):
+                print(line, end="", flush=True)
+    return process.returncode, again or f"no input; seed {arguments.seed}"
+
+
 def each(arguments: argparse.Namespace) -> int:
-    """Run each target in a process of its own; return the worst status."""
-    status = 0
+    """Run each target in a process of its own; return 1 if one has failed."""
+    failed = []
     for name in NAMES:
-        command = [sys.executable, __file__, "--target", name, "--engine", arguments.engine]
-        command += ["--seconds", str(arguments.seconds), "--seed", str(arguments.seed)]
-        status = subprocess.call(command) or status
-    return status
+        status, again = alone(name, arguments)
+        if status:
+            failed.append(f"failed: {name}, status {status}; {again}")
+    for line in failed:
+        print(line, flush=True)
+    return 1 if failed else 0
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

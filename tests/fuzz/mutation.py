@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Where one more or one less is another case: lengths, limits, signs, ends of UTF-8's ranges.
 EDGES = (0, 1, 2, 0x7D, 0x7E, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xC0, 0xFD, 0xFE, 0xFF)
 LONGEST = 40_000
+# For as long a finding is shrunk: what is slow on each input is to be told all the same.
+PATIENCE = 20.0
 
 
 class Result(NamedTuple):
@@ -99,16 +101,25 @@ def why_failing(target: Target, data: bytes) -> str:
     try:
         target.run(data)
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        return spelled(error)
     return ""
 
 
-def shrink(target: Target, data: bytes, attempts: int = 500) -> bytes:
+def spelled(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def shrink(
+    target: Target, data: bytes, attempts: int = 500, patience: float = PATIENCE
+) -> bytes:
     """Return a failing input with as much left out as leaves it failing."""
+    end = time.monotonic() + patience
     size = max(1, len(data) // 2)
     while True:
         at, before = 0, len(data)
         while at < len(data) and attempts:
+            if time.monotonic() >= end:
+                return data
             attempts -= 1
             shorter = data[:at] + data[at + size :]
             if why_failing(target, shorter):
@@ -118,6 +129,13 @@ def shrink(target: Target, data: bytes, attempts: int = 500) -> bytes:
         if not attempts or (size == 1 and len(data) == before):
             return data
         size = max(1, size // 2)
+
+
+def least_failing(target: Target, data: bytes, error: Exception) -> tuple[bytes, str]:
+    """Return the least of what still fails, and why; all of it, if it does not fail again."""
+    least = shrink(target, data)
+    why = why_failing(target, least)
+    return (least, why) if why else (data, f"{spelled(error)}\n(once; run again it passed)")
 
 
 def fuzz(
@@ -137,9 +155,8 @@ def fuzz(
         executions += 1
         try:
             sign = target.run(data)
-        except Exception:
-            least = shrink(target, data)
-            return Result(executions, len(kept), least, why_failing(target, least))
+        except Exception as error:
+            return Result(executions, len(kept), *least_failing(target, data, error))
         if sign not in seen or executions <= len(target.seeds):
             seen.add(sign)
             kept.append(data)

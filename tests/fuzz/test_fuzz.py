@@ -34,6 +34,7 @@ from .mutation import Mutator, shrink, why_failing
 from .targets import Target, targets
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Callable, Hashable
 
 SEED = 6455
@@ -44,6 +45,20 @@ def test_a_second_of_fuzzing_finds_nothing(name: str) -> None:
     result = mutation.fuzz(targets()[name], SEED, seconds=1)
     assert result.failing is None, f"{result.why}\n{result.failing.hex()}"
     assert result.executions > 0
+
+
+# Inputs that were findings, some of a rule that was wrong itself.
+FOUND = [
+    # Two fields, of which the first is empty: as a client's answer they are refused.
+    ("extensions", b"\xaa\npermessage-deflate"),
+    # What upper() makes "MD5-SESS" of, and is no token.
+    ("challenge", b'\0Digest realm="",nonce="",qop=auth,algorithm="MD5-se\xdf"'),
+]
+
+
+@pytest.mark.parametrize(("name", "data"), FOUND)
+def test_what_was_found_is_not_found_again(name: str, data: bytes) -> None:
+    assert why_failing(targets()[name], data) == ""
 
 
 # ---- planted bugs ----
@@ -357,7 +372,22 @@ def test_a_failing_input_is_shrunk_to_what_fails() -> None:
     least = shrink(target, b"aaxaa" * 100 + b"b" + b"xc" * 100)
     assert sorted(least) == sorted(b"xxxb")
     assert why_failing(target, least) == "ValueError: found"
-    assert shrink(target, b"aaxaa" * 100 + b"b", attempts=0) == b"aaxaa" * 100 + b"b"
+    whole = b"aaxaa" * 100 + b"b"
+    assert shrink(target, whole, attempts=0) == whole
+    assert shrink(target, whole, patience=0) == whole
+
+
+def test_what_fails_once_alone_is_told_as_it_was() -> None:
+    left = [ValueError("once")]
+
+    def run(data: bytes) -> Hashable:
+        if left and len(data) > 3:
+            raise left.pop()
+        return None
+
+    result = mutation.fuzz(Target(run, [b"seed"], [b"token"]), SEED, runs=10)
+    assert (result.executions, result.failing) == (1, b"seed")
+    assert result.why == "ValueError: once\n(once; run again it passed)"
 
 
 # ---- the program ----
@@ -397,6 +427,37 @@ def test_the_program_runs_all_targets_each_in_a_process(
     said = capfd.readouterr().out
     for name in program.NAMES:
         assert f"{name}: seed 7\n{name}: " in said
+
+
+def stand_in(plant: pytest.MonkeyPatch, folder: pathlib.Path, *lines: str) -> None:
+    """Let another program run in place of the fuzzer: `name` is its target."""
+    path = folder / "program.py"
+    path.write_text("\n".join(["import sys", "name = sys.argv[2]", *lines]))
+    plant.setattr(program, "__file__", str(path))
+
+
+def test_the_last_lines_name_what_has_failed_and_how_to_run_it_again(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    stand_in(
+        *(monkeypatch, tmp_path),
+        "print('INFO: Instrumenting', name, file=sys.stderr)",
+        "if name == 'proxy':",
+        "    raise RuntimeError('broken')",
+        "if name == 'head':",
+        "    print('again: fuzz.py --target head --input 00')",
+        "print(name, 'ends')",
+        "sys.exit(name == 'head')",
+    )
+    assert program.main(["--seed", "7"]) == 1
+    said = capfd.readouterr().out
+    assert "INFO" not in said
+    assert "RuntimeError: broken\n" in said
+    assert said.splitlines()[-3:] == [
+        "extended ends",
+        "failed: head, status 1; again: fuzz.py --target head --input 00",
+        "failed: proxy, status 1; no input; seed 7",
+    ]
 
 
 def test_the_program_needs_the_target_of_an_input(capsys: pytest.CaptureFixture[str]) -> None:
