@@ -155,6 +155,8 @@ class Listener(Pollable):
                 continue
             self._pause = _FIRST_PAUSE
             self._accepted(sock, address)
+            if self._reactor.out_of_time:
+                return
 
     def _shed(self, error: OSError) -> None:
         """Drop those who wait, with the spare descriptor, and pause."""

@@ -1,54 +1,38 @@
 """Wait for sockets and timers, and call what is due.
 
-Facts: a level-triggered selector forgets nothing, so whatever a step leaves undone is reported
-again. `selectors` is portable; `modify` costs 1.7 us, so interest is changed only on need; some
-selectors refuse to wait for 25 days. A descriptor that is closed can be another socket's at
-once, while what was ready under its number is still being called. After `fork`, parent and
-child share one epoll instance: what the child unregisters, the parent no longer sees.
+Facts: `selectors` is portable; `modify` costs 1.7 us, so interest is changed only on need; some
+selectors refuse to wait for 25 days. A program that has a loop already, asyncio or a window's
+or a game's, cannot have a second one that waits.
 
-So `step` is the primitive and `run` a loop of steps; who is unregistered in a step is not
-called in it any more; and the reactor of a forked child is dead, and says so.
-
-A step, in this order:
-
-1. wait until a socket is ready, a timer is due, or something was scheduled;
-2. note the time, once: `now`;
-3. call back for each ready socket;
-4. call the timers that are due, those whose time has come while the sockets were served not
-   yet: what a peer has sent is read before a deadline can say that it sent nothing;
-5. call what `call_soon` had collected before the step, a few of the calls of `call_in_turn`,
-   and what `call_soon_threadsafe` had collected before 3.
-
-What a callback schedules runs in the next step.
+So `step` is the primitive, and `run` a loop of steps; `fileno`, `next_timeout` and `step(0)`
+are all that another loop needs to make them (see `reactor.guests`). What happens in a step is
+in `rounds.py`.
 """
 
 from __future__ import annotations
 
-import os
 import selectors
 from _thread import get_ident
-from _weakref import ref  # `weakref` itself is a twentieth of what this package costs to import
-from collections import deque
 from selectors import EVENT_READ, EVENT_WRITE
 from time import monotonic
 
 from ..errors import InvalidState
-from ..logs import logger
+from .meter import ReactorStats, StepReport
+from .pollable import Pollable, abandon_in_child
+from .rounds import Rounds
 from .timers import Repeating, Timer, TimerQueue
-from .wakeup import Wakeup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
-    from typing import Any, Protocol
+    from typing import Protocol
 
     from _typeshed import FileDescriptorLike
 
+    from .background import ReactorThread
     from .signals import SignalTrap
 
     Ready = Callable[[int], object]
-    Calls = deque[tuple[Callable[..., object], tuple[Any, ...]]]
 
     class Service(Protocol):
         """What a reactor stops gracefully: a server or a client."""
@@ -59,57 +43,39 @@ if TYPE_CHECKING:
         def abort(self) -> None:
             """End at once; what there is to tell of it is told in the next step."""
 
+    class Host(Protocol):
+        """Whose loop a reactor lives in: a guest, which makes its steps there."""
+
+        def scheduled(self) -> None:
+            """Outside of a step something was scheduled: `next_timeout` may be less now."""
+
+        def watched(self, sock: FileDescriptorLike, events: int) -> None:
+            """A socket is waited for, for these events or, if 0, no more; in a step too."""
+
 
 __all__ = ["EVENT_READ", "EVENT_WRITE", "Pollable", "Reactor"]
 
-_LONGEST_WAIT = 86400.0  # seconds
-# How many of the calls that `call_in_turn` has collected are made in a step: some 10 ms.
-_TURNS = 8
 
-
-class Pollable:
-    """A socket that this package owns, registered with a reactor.
-
-    The reactor knows all of them, so that the child of a `fork` can close its copies.
-    """
-
-    __slots__ = ("sock",)
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-
-    def dispose(self) -> None:
-        """Close the socket; called by the reactor, after it is unregistered; repeatable."""
-        self.sock.close()
-
-
-_alive: set[ref[Reactor]] = set()
-
-
-def _abandon_all() -> None:
-    for known in list(_alive):
-        reactor = known()
-        if reactor is not None:
-            reactor.abandon()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_all)
-
-
-class Reactor:
+class Reactor(Rounds):
     """A single-threaded event loop over `selectors`.
 
     All methods but `call_soon_threadsafe` and `stop` belong to the thread that runs it, and
-    raise `RuntimeError` in another while it makes a step. What a function that it calls raises
-    is logged and does not stop it, but for `KeyboardInterrupt`, `SystemExit` and the like.
+    raise `RuntimeError` in another while it makes a step, and as long as it is a guest. What a
+    function that it calls raises is logged and does not stop it, but for `KeyboardInterrupt`,
+    `SystemExit` and the like.
 
     Args:
         selector: What waits for the sockets; by default the system's best.
         clock: Returns the time in seconds and never goes back; by default `time.monotonic`.
+        slow_callback: A call that takes longer is named in the log, once a minute, in seconds;
+            `None` for never. 0.1: what a person notices.
 
     Attributes:
-        now: The time at which the sockets of this step were ready, in seconds of the clock.
+        now: The time at which this step began, after its wait, in seconds of the clock.
+        clock: See the argument.
+        ends: When the budget of this step ends, in seconds of the clock; `None` without one.
+        host: The guest that this is run by, if it is: told of what it must know of.
+        thread: The number of the thread that runs it.
     """
 
     def __init__(
@@ -117,33 +83,35 @@ class Reactor:
         *,
         selector: selectors.BaseSelector | None = None,
         clock: Callable[[], float] = monotonic,
+        slow_callback: float | None = 0.1,
     ) -> None:
-        self._selector = selectors.DefaultSelector() if selector is None else selector
-        self._clock = clock
-        self.now = clock()
-        self._timers = TimerQueue()
-        self._soon: Calls = deque()
-        self._foreign: Calls = deque()
-        self._turns: Calls = deque()
-        self._ready: list[tuple[selectors.SelectorKey, int]] = []
-        self._stale: set[int] = set()
+        if selector is None:
+            selector = selectors.DefaultSelector()
+        super().__init__(selector, clock, slow_callback)
+        self.host: Host | None = None
+        self.thread = get_ident()
         self._pollables: set[Pollable] = set()
         self._services: dict[Service, None] = {}
         self._signals: SignalTrap | None = None
-        self._stepping = self._stopping = self._closed = self._forked = False
-        self._thread = get_ident()
-        self._wakeup = Wakeup()
+        self._stopping = self._closed = self._forked = False
         self._selector.register(self._wakeup.reader, EVENT_READ, self._woke)
-        _alive.add(ref(self, _alive.discard))
+        abandon_in_child(self)
 
     # ---- running ----
 
-    def step(self, timeout: float | None = None) -> None:
-        """Wait for something to do, do all that is ready, and return.
+    def step(self, timeout: float | None = 0, budget: float | None = None) -> StepReport:
+        """Do what is ready, and return.
 
         Args:
-            timeout: The longest wait in seconds; 0 does not wait, `None` waits as long as it
-                takes. Timers and scheduled calls end the wait in time.
+            timeout: The longest wait for something to be ready, in seconds; 0, the default,
+                does not wait, `None` waits as long as it takes. Timers and scheduled calls end
+                the wait in time.
+            budget: How long it may then take, in seconds: after a call that ends later, no
+                other is made. What was not reached comes first in the next step. With 0 or
+                less, one call is made. By default there is no limit.
+
+        Returns:
+            What it did, and what it left.
 
         Raises:
             RuntimeError: It is called from inside a step, or after a `fork`.
@@ -151,42 +119,18 @@ class Reactor:
         """
         if self._stepping or self._closed:
             self._check_idle("step")
+        made = self._made
         try:
-            self._thread = get_ident()
+            self.thread = get_ident()
             self._stepping = True
-            self._turn(timeout)
+            served = self._turn(timeout, budget)
         finally:
             self._stepping = False
-
-    def _turn(self, timeout: float | None) -> None:
-        # Each `if` spares a call in nearly all steps: together 0.5 us of 1.2.
-        stale = self._stale
-        if stale:
-            stale.clear()
-        try:
-            soon, turns, newest = len(self._soon), len(self._turns), self._timers.newest
-            due = self._timers.next_when()
-            self._ready = ready = self._selector.select(self._wait(timeout, due))
-            foreign = len(self._foreign)
-            self.now = now = self._clock()
-            for key, mask in ready:
-                if stale and key.fd in stale:
-                    continue
-                try:
-                    key.data(mask)
-                except Exception:
-                    self._report(key.data)
-            if due is not None and due <= now:
-                self._call_due(now, newest)
-            if soon:
-                self._call_all(self._soon, soon)
-            if turns:
-                self._call_all(self._turns, min(turns, _TURNS))
-            if foreign:
-                self._call_all(self._foreign, foreign)
-        finally:
-            self._stepping = False  # in both places, since an interrupt can come in either
-            self._ready = []
+            self._tell_host()  # it may have been the host's own code, not its guest
+        handled = served + self._made - made
+        if budget is None:
+            return StepReport(handled, 0, self.next_timeout(), 0.0)
+        return StepReport(handled, self._deferred, self.next_timeout(), self._overrun)
 
     def run(self) -> None:
         """Make steps until `stop` is called.
@@ -202,8 +146,35 @@ class Reactor:
         self._stopping = False
         self._wakeup.read()  # a signal that came too late for the last run is not this one's
         with SignalTrap(self._wakeup.writer, self._interrupted) as self._signals:
-            while not self._stopping:
-                self.step()
+            try:
+                self.thread = get_ident()
+                self._running = self._stepping = True
+                while not self._stopping:
+                    self._turn(None, None)
+                    if self._forked:
+                        self._check_process()
+            finally:
+                self._running = self._stepping = False
+                self._tell_host()
+
+    def run_in_thread(self, name: str = "reactor", *, daemon: bool = True) -> ReactorThread:
+        """Run in a thread of its own, for a program that has no loop.
+
+        Args:
+            name: The thread's.
+            daemon: Whether the program may end while it runs.
+
+        Returns:
+            What the other threads have of it, which stops it as a context manager.
+
+        Raises:
+            RuntimeError: It is running, or left behind by a `fork`.
+            InvalidState: It is closed.
+        """
+        from .background import ReactorThread
+
+        self._check_idle("run_in_thread")
+        return ReactorThread(self, name, daemon)
 
     def stop(self) -> None:
         """Have `run` return after the step that it is in; from any thread.
@@ -244,9 +215,10 @@ class Reactor:
     def close(self) -> None:
         """Close the services, all sockets of this package and the selector; repeatable.
 
-        From inside a step, or by another thread during one, it raises `RuntimeError`.
+        What `call_soon_threadsafe` has accepted is still called. From inside a step, or by
+        another thread during one, it raises `RuntimeError`.
         """
-        self._check_thread()
+        self.check_thread()
         if self._stepping:
             raise RuntimeError("close() is called from inside a step")
         for service in list(self._services):
@@ -255,17 +227,29 @@ class Reactor:
             self.drain(service)
         # Nothing of it is skipped the second time: an interrupt may have ended the first.
         self._closed = True
+        self._mailbox.close()
+        try:
+            self._empty_mailbox()
+        finally:
+            self._stepping = False  # in both places, since an interrupt can come in either
         for pollable in list(self._pollables):
             self.release(pollable)
         self._let_go()
+
+    def _empty_mailbox(self) -> None:
+        try:
+            self._stepping = True
+            self._call_foreign(len(self._mailbox.cells), self.clock())
+        finally:
+            self._stepping = False
 
     def _let_go(self) -> None:
         self._selector.close()
         self._wakeup.close()
         self._timers = TimerQueue()
         self._soon.clear()
-        self._foreign.clear()
         self._turns.clear()
+        self._mailbox.cells.clear()
 
     def drain(self, service: Service) -> None:
         """Make steps until `service`, which has been aborted, has been told so and has ended.
@@ -280,12 +264,14 @@ class Reactor:
     def abandon(self) -> None:
         """In a forked child: close its copies, unregister nothing, go no further in a step."""
         self._closed = self._forked = True
-        self._stepping = False
+        self._stepping = self._running = False
+        self._mailbox.close()
         for pollable in self._pollables:
             pollable.dispose()
         self._pollables.clear()
         self._services.clear()
         self._ready.clear()
+        self._left = self.host = None
         self._let_go()
         if self._signals is not None:
             self._signals.restore()  # the child must not live on when it is told to end
@@ -299,7 +285,9 @@ class Reactor:
         self.close()
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when a step has something to do.
+        """Return a descriptor that is readable when there is something for a step to do.
+
+        For what is done at some time, or was left over, there is `next_timeout`.
 
         Raises:
             AttributeError: The selector has none (`SelectSelector`).
@@ -307,20 +295,49 @@ class Reactor:
         return self._selector.fileno()  # type: ignore[attr-defined, no-any-return]
 
     def next_timeout(self) -> float | None:
-        """Return for how many seconds a step may wait at most; `None` for any time."""
+        """Return for how many seconds a step may wait at most; `None` for any time.
+
+        0 if something was left over, or scheduled for the next step.
+        """
+        if self._left is not None:
+            return 0
         return self._wait(None, self._timers.next_when())
+
+    def interests(self) -> list[tuple[FileDescriptorLike, int]]:
+        """Return the sockets that are waited for, each with its events."""
+        return [(key.fileobj, key.events) for key in self._selector.get_map().values()]
+
+    def stats(self) -> ReactorStats:
+        """Return what was done so far, and what is in hand; it costs a few microseconds."""
+        calls = len(self._soon) + len(self._turns) + len(self._mailbox.cells)
+        sockets = 0 if self._closed else len(self._selector.get_map())
+        return ReactorStats(self._meter, sockets, len(self._timers), calls)
+
+    def took(self, callback: object, began: float, ended: float) -> None:
+        """Name a callback in the log if it took longer than `slow_callback`.
+
+        Args:
+            callback: A function, or what answers for one by a method `blame`.
+            began: When it was called, in seconds of the clock.
+            ended: When it returned.
+        """
+        self._meter.took(callback, began, ended)
 
     # ---- calls ----
 
     def call_soon(self, fn: Callable[..., object], *args: object) -> None:
         """Call `fn(*args)` in the next step, after its sockets and timers."""
-        self._check_thread()
+        self.check_thread()
         self._soon.append((fn, args))
+        if self.host is not None:
+            self._tell_host()
 
     def call_in_turn(self, fn: Callable[..., object], *args: object) -> None:
         """Call `fn(*args)` soon, with at most 7 others in a step: for what takes a while."""
-        self._check_thread()
+        self.check_thread()
         self._turns.append((fn, args))
+        if self.host is not None:
+            self._tell_host()
 
     def call_later(self, delay: float, fn: Callable[..., object], *args: object) -> Timer:
         """Call `fn(*args)` once, `delay` seconds from now.
@@ -329,7 +346,7 @@ class Reactor:
         made. Zero or less means the next step, after its sockets. The timer's `cancel()` is
         allowed at any time and any number of times.
         """
-        now = self.now if self._stepping else self._clock()
+        now = self.now if self._stepping else self.clock()
         return self.call_at(now + delay, fn, *args)
 
     def call_at(self, when: float, fn: Callable[..., object], *args: object) -> Timer:
@@ -337,37 +354,54 @@ class Reactor:
 
         A time that is past means the next step.
         """
-        self._check_thread()
+        self.check_thread()
         # One made in this step for a time long past would stand before those that are due.
-        return self._timers.add(max(self.now, when), fn, args)
+        timer = self._timers.add(max(self.now, when), fn, args)
+        if self.host is not None:
+            self._tell_host()
+        return timer
 
     def call_every(
-        self, interval: float, fn: Callable[..., object], *args: object
+        self,
+        interval: float,
+        fn: Callable[..., object],
+        *args: object,
+        catch_up: str = "skip",
     ) -> Repeating:
         """Call `fn(*args)` every `interval` seconds, for the first time after one of them.
 
-        The times do not drift; calls that were missed because the loop did not run are made as
-        one. What one call raises does not end them; the `cancel()` of what is returned does.
+        The times do not drift: a call that is late by less than an interval moves none of the
+        next. What one call raises does not end them; the `cancel()` of what is returned does.
+
+        Args:
+            interval: Seconds.
+            fn: What to call.
+            *args: What with.
+            catch_up: What becomes of the calls that were missed, because the loop did not run
+                for longer. `"skip"`, the default: one is made at once, the others are left
+                out, and the next comes at its old time. `"burst"`: all of them are made, one
+                in a step, until none is missing: as many as there were intervals. `"slip"`:
+                one is made at once, and the next an interval after it: the times move.
 
         Raises:
-            ValueError: The interval is not above zero.
+            ValueError: The interval is not above zero, or `catch_up` none of the three.
         """
         if not interval > 0:
             raise ValueError(f"interval of {interval} seconds, not above zero")
-        return Repeating(self, interval, fn, args)
+        return Repeating(self, interval, fn, args, catch_up)
 
     def call_soon_threadsafe(self, fn: Callable[..., object], *args: object) -> None:
         """Call `fn(*args)` in the reactor's thread, soon; from any thread, never blocks.
 
-        The calls of one thread run in their order.
+        The calls of one thread run in their order. One that is accepted is made, if need be
+        while the reactor is closed.
 
         Raises:
             RuntimeError: After a `fork`.
-            InvalidState: The reactor is closed.
+            InvalidState: The reactor is closed: the call will not be made.
         """
         self._check_process()
-        self._foreign.append((fn, args))
-        self._wakeup.wake()
+        self._mailbox.put(fn, args)
 
     # ---- sockets ----
 
@@ -385,6 +419,8 @@ class Reactor:
         """
         self._check_usable()
         self._selector.register(sock, events, callback)
+        if self.host is not None:
+            self.host.watched(sock, events)
 
     def modify(self, sock: FileDescriptorLike, events: int, callback: Ready) -> None:
         """Change what `register` was told of `sock`; `KeyError` if it was told nothing."""
@@ -393,15 +429,19 @@ class Reactor:
         after = self._selector.modify(sock, events, callback)
         if before.data != callback or before.events & ~events:
             self._stale.add(after.fd)
+        if self.host is not None:
+            self.host.watched(sock, events)
 
     def unregister(self, sock: FileDescriptorLike) -> None:
         """Forget `sock`, before it is closed; `KeyError` if it is not registered."""
         self._check_usable()
         self._stale.add(self._selector.unregister(sock).fd)
+        if self.host is not None:
+            self.host.watched(sock, 0)
 
     def adopt(self, pollable: Pollable) -> None:
         """Own `pollable` until it is released: `close` and a forked child close its socket."""
-        self._check_thread()
+        self.check_thread()
         self._pollables.add(pollable)
 
     def release(self, pollable: Pollable) -> None:
@@ -410,11 +450,13 @@ class Reactor:
         The order matters: a descriptor that is closed first can be another socket's by the
         time it is unregistered.
         """
-        self._check_thread()
+        self.check_thread()
         if pollable not in self._pollables:
             return
         try:
             self._stale.add(self._selector.unregister(pollable.sock).fd)
+            if self.host is not None:
+                self.host.watched(pollable.sock, 0)
         except (KeyError, ValueError):
             pass  # a paused socket is not registered; one closed behind our back has no number
         pollable.dispose()
@@ -422,37 +464,9 @@ class Reactor:
 
     # ---- inside ----
 
-    def _wait(self, timeout: float | None, due: float | None) -> float | None:
-        if self._soon or self._foreign or self._turns:
-            return 0
-        if timeout is None or timeout > _LONGEST_WAIT:
-            timeout = None if timeout is None and due is None else _LONGEST_WAIT
-        if due is not None:
-            left = due - self._clock()
-            if timeout is None or left < timeout:
-                return max(0.0, left)
-        return timeout
-
-    def _call(self, fn: Callable[..., object], args: tuple[object, ...]) -> None:
-        try:
-            fn(*args)
-        except Exception:
-            self._report(fn)
-
-    def _report(self, fn: Callable[..., object]) -> None:
-        logger().exception("a call of %r raised", getattr(fn, "__qualname__", fn))
-
-    def _call_due(self, now: float, newest: int) -> None:
-        # The queue is looked up each time: a fork in a call leaves the child another one.
-        while (timer := self._timers.pop_due(now, newest)) is not None:
-            fn, args = timer.fn, timer.args
-            timer.retire()
-            self._call(fn, args)
-
-    def _call_all(self, calls: Calls, count: int) -> None:
-        while count and calls:
-            count -= 1
-            self._call(*calls.popleft())
+    def _tell_host(self) -> None:
+        if self.host is not None and not self._stepping:
+            self.host.scheduled()
 
     def _woke(self, mask: int) -> None:
         numbers = self._wakeup.read()
@@ -475,11 +489,12 @@ class Reactor:
 
     def _check_usable(self) -> None:
         self._check_process()
-        self._check_thread()
+        self.check_thread()
 
-    def _check_thread(self) -> None:
-        if self._stepping and get_ident() != self._thread:
+    def check_thread(self) -> None:
+        """Raise `RuntimeError` in a thread that must not use the reactor, nor what is in it."""
+        if get_ident() != self.thread and (self._stepping or self.host is not None):
             raise RuntimeError(
                 "the reactor is used from a thread other than its own, which may call"
-                " call_soon_threadsafe and stop only"
+                " call_soon_threadsafe, send_threadsafe and stop only"
             )

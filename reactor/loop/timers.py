@@ -12,6 +12,10 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 
+# A timer that is called so much later than it was due was held up by our own loop, in seconds:
+# that time was nobody else's to use.
+STALL = 0.25
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,10 +117,12 @@ class TimerQueue:
             newest: What `newest` was when the step began: timers made since then must wait,
                 so that one with no delay that makes its like again does not hold the loop.
         """
+        return heappop(self._heap)[2] if self.is_due(now, newest) else None
+
+    def is_due(self, now: float, newest: int) -> bool:
+        """Return whether `pop_due` would find one."""
         when = self.next_when()
-        if when is None or when > now or self._heap[0][1] > newest:
-            return None
-        return heappop(self._heap)[2]
+        return when is not None and when <= now and self._heap[0][1] <= newest
 
     @property
     def newest(self) -> int:
@@ -135,11 +141,29 @@ class TimerQueue:
 class Repeating:
     """A call that comes again and again; made by `Reactor.call_every`.
 
-    It is due at multiples of the interval from its start: no drift. Of those that were missed
-    because the loop did not run, one call is made.
+    It is due at multiples of the interval from its start: no drift, and no sum of roundings.
+
+    Args:
+        calls: The reactor.
+        interval: Seconds.
+        fn: What to call.
+        args: What with.
+        catch_up: What becomes of calls that were missed; see `Reactor.call_every`.
+
+    Raises:
+        ValueError: There is no such way to catch up.
     """
 
-    __slots__ = ("_args", "_calls", "_fn", "_interval", "_timer")
+    __slots__ = (
+        "_args",
+        "_calls",
+        "_catch_up",
+        "_count",
+        "_fn",
+        "_interval",
+        "_start",
+        "_timer",
+    )
 
     def __init__(
         self,
@@ -147,19 +171,36 @@ class Repeating:
         interval: float,
         fn: Callable[..., object],
         args: tuple[object, ...],
+        catch_up: str = "skip",
     ) -> None:
+        if catch_up not in ("skip", "burst", "slip"):
+            raise ValueError(f'catch_up={catch_up!r}, not "skip", "burst" or "slip"')
         self._calls = calls
         self._interval = interval
         self._fn = fn
         self._args = args
+        self._catch_up = catch_up
         self._timer = calls.call_later(interval, self._due)
+        self._start = self._timer.when - interval
+        self._count = 1  # of the intervals from the start to the call that is next
 
     def _due(self) -> None:
-        missed = (self._calls.now - self._timer.when) // self._interval
-        when = self._timer.when + (missed + 1) * self._interval
-        # Before the call, so that the call may cancel, and may raise.
+        missed = self._missed()
+        if self._catch_up == "slip" and missed:
+            self._start, self._count = self._calls.now, 0
+        elif self._catch_up == "skip":
+            self._count += missed
+        self._count += 1
+        # Before the call, so that the call may cancel, and may raise. A time that is past means
+        # the next step.
+        when = self._start + self._count * self._interval
         self._timer = self._calls.call_at(when, self._due)
         self._fn(*self._args)
+
+    def _missed(self) -> int:
+        """Return how many whole intervals the call that is made now is late by."""
+        late = self._calls.now - (self._start + self._count * self._interval)
+        return max(0, int(late // self._interval))
 
     @property
     def active(self) -> bool:
@@ -168,4 +209,36 @@ class Repeating:
 
     def cancel(self) -> None:
         """Do not call it again; allowed at any time and any number of times."""
+        self._timer.cancel()
+
+
+class Deadline:
+    """A call that is due when something has not happened in time.
+
+    If it was our own loop that did not run, the time is given once more.
+
+    Args:
+        calls: The reactor.
+        delay: The time, in seconds.
+        fn: What to call, without arguments.
+    """
+
+    __slots__ = ("_calls", "_delay", "_fn", "_forgiven", "_timer")
+
+    def __init__(self, calls: Calls, delay: float, fn: Callable[[], object]) -> None:
+        self._calls = calls
+        self._delay = delay
+        self._fn = fn
+        self._forgiven = False
+        self._timer = calls.call_later(delay, self._due)
+
+    def _due(self) -> None:
+        if self._calls.now - self._timer.when >= STALL and not self._forgiven:
+            self._forgiven = True
+            self._timer = self._calls.call_later(self._delay, self._due)
+        else:
+            self._fn()
+
+    def cancel(self) -> None:
+        """Do not call it; allowed at any time and any number of times."""
         self._timer.cancel()

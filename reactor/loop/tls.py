@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Union
 
     from .reactor import Reactor
+    from .tally import Tally
     from .transport import Place, Transport, TransportEvents
 
     Below = Union[Transport, "Tls"]
@@ -201,6 +202,15 @@ class Tls:
     def broken(self) -> bool:
         """Whether something that was written is lost."""
         return self.below.broken or self._lost
+
+    @property
+    def tally(self) -> Tally:
+        """What is received and sent, encrypted, and what is queued, is added to this."""
+        return self.below.tally
+
+    def blame(self) -> object:
+        """Return whom it serves, who may be to blame when that took long."""
+        return self.below.events
 
     @property
     def departed(self) -> int:

@@ -19,6 +19,7 @@ import sys
 from collections import deque
 
 from .reactor import EVENT_READ, EVENT_WRITE, Pollable, Reactor
+from .tally import Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Transport(Pollable):
         sock: The socket, which becomes the transport's own; made non-blocking here.
         events: See the attribute.
         received: See the attribute.
+        tally: See the attribute; by default one of its own.
 
     Attributes:
         received: Called with each piece of input, never empty. A slot, so that another
@@ -89,6 +91,7 @@ class Transport(Pollable):
             what is written last has left when this is what `departed + buffered` was then.
         moved: Called, unless it is `None`, when the kernel has taken some of the queue.
         settled: Whether that is so now: always, here.
+        tally: What is received and sent, and what is queued, is added to this.
         tls: `None`: what is sent is not encrypted here.
         progress: When the kernel last took bytes of the queue, or the queue began, in seconds
             of the reactor's clock.
@@ -119,6 +122,7 @@ class Transport(Pollable):
         "place",
         "progress",
         "received",
+        "tally",
     )
 
     def __init__(
@@ -127,6 +131,7 @@ class Transport(Pollable):
         sock: socket.socket,
         events: TransportEvents,
         received: Callable[[bytes], object],
+        tally: Tally | None = None,
     ) -> None:
         super().__init__(sock)
         sock.setblocking(False)
@@ -141,6 +146,7 @@ class Transport(Pollable):
         self._half_close = True
         self._discarded = 0
         self.received = received
+        self.tally = Tally() if tally is None else tally
         self.place: Place | None = None
         self.buffered = self.departed = 0
         self.broken = self.choked = self.closed = False
@@ -152,6 +158,10 @@ class Transport(Pollable):
         except BaseException:
             reactor.release(self)  # as when the system's selector takes no more
             raise
+
+    def blame(self) -> object:
+        """Return whom it serves, who may be to blame when that took long."""
+        return self.events
 
     # ---- in ----
 
@@ -177,6 +187,7 @@ class Transport(Pollable):
         if data is None:
             return
         if data:
+            self.tally.bytes_received += len(data)
             self.received(data)
         else:
             self.end_of_input()
@@ -189,6 +200,7 @@ class Transport(Pollable):
             count = self.sock.recv_into(view)
         finally:
             view.release()
+            self.tally.bytes_received += count
             place.filled(count, room)
         return None if count else b""
 
@@ -241,9 +253,11 @@ class Transport(Pollable):
         except OSError as error:
             self._broken(error)
             return False
+        self.tally.bytes_sent += sent
         if sent == len(data):
             return True
-        self.progress = self._reactor.now
+        self.progress = self._reactor.clock()  # a handler may have taken long
+        self.tally.queues[self] = None
         return self._queue(memoryview(data)[sent:])
 
     def cork(self) -> None:
@@ -277,6 +291,7 @@ class Transport(Pollable):
             self._backlog = deque()
         self._backlog.append(data)
         self.buffered += len(data)
+        self.tally.queued += len(data)
         if self.buffered > HIGH_WATER:
             self.choked = True
         self._watch(self._interest | EVENT_WRITE)
@@ -291,8 +306,10 @@ class Transport(Pollable):
                 sent = self._send(chunk, _FLAGS)
                 self.buffered -= sent
                 self.departed += sent
-                self.progress = self._reactor.now
-                if sent < len(chunk):
+                self.progress = self._reactor.clock()  # a handler may have taken long
+                whole = sent == len(chunk)
+                self.tally.queue_moved(self, sent, empty=whole and len(backlog) == 1)
+                if not whole:
                     backlog[0] = memoryview(chunk)[sent:]
                     break
                 backlog.popleft()
@@ -387,6 +404,7 @@ class Transport(Pollable):
                 data = self._read_last()
                 if not data:
                     break
+                self.tally.bytes_received += len(data)
                 self.received(data)
         finally:
             self._lost(error)
@@ -412,6 +430,8 @@ class Transport(Pollable):
 
     def _drop_queue(self) -> None:
         self.broken = self.broken or self.buffered > 0
+        if self._backlog is not None:
+            self.tally.queue_dropped(self, sum(map(len, self._backlog)))
         self._backlog = self._cork = None
         self.buffered = 0
         self.choked = False

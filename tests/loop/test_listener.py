@@ -141,6 +141,18 @@ def test_no_more_than_sixteen_are_accepted_in_a_step(owner: Owner) -> None:
     assert counts == [16, 32, 40]
 
 
+def test_within_a_budget_one_is_accepted_and_the_others_when_there_is_time(
+    owner: Owner, clock: FakeClock
+) -> None:
+    owner.connect(4)
+    owner.on_accepted = lambda: clock.advance(0.001)
+    counts = []
+    for _ in range(4):
+        owner.reactor.step(5, budget=0)
+        counts.append(len(owner.accepted))
+    assert counts == [1, 2, 3, 4]
+
+
 def test_who_connects_to_a_paused_listener_waits(owner: Owner) -> None:
     for _ in range(2):
         owner.listener.pause()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import os
-import pathlib
 import select
 import selectors
 import signal
@@ -21,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reactor import InvalidState, Reactor
-from reactor.loop import reactor as module
+from reactor.loop import pollable as forks
 from reactor.loop.reactor import EVENT_READ, EVENT_WRITE, Pollable
 from reactor.loop.transport import Transport
 from reactor.testing import FakeClock, MemorySelector, memory_pair
@@ -385,10 +383,10 @@ def test_a_step_waits_no_longer_than_it_may(
         return select(timeout)
 
     monkeypatch.setattr(reactor._selector, "select", look)
-    reactor.step()
+    reactor.step(None)
     reactor.step(2.0)
     reactor.call_later(5.0, nothing)
-    reactor.step()
+    reactor.step(None)
     reactor.step(2.0)
     clock.advance(4.0)
     reactor.step(2.0)
@@ -401,7 +399,7 @@ def test_a_step_waits_no_longer_than_it_may(
     for schedule in (reactor.call_soon, reactor.call_soon_threadsafe):
         schedule(nothing)
         assert reactor.next_timeout() == 0
-        reactor.step()
+        reactor.step(None)
         assert waits.pop() == 0
 
 
@@ -411,12 +409,12 @@ def test_a_timer_of_the_far_future_does_not_break_the_wait(
 ) -> None:
     real.call_later(seconds, nothing)
     real.call_soon_threadsafe(nothing)
-    real.step()
+    real.step(None)
     real.call_soon_threadsafe(nothing)
     real.step(seconds)
     assert real.next_timeout() == 86400.0
     selector.before = lambda: real.call_soon_threadsafe(nothing)
-    real.step()
+    real.step(None)
     assert selector.timeouts == [0, 0, 86400.0]
 
 
@@ -542,7 +540,7 @@ def test_a_call_after_one_that_ended_a_wait_shows_at_the_descriptor(
 ) -> None:
     called: list[int] = []
     selector.before = lambda: real.call_soon_threadsafe(called.append, 1)
-    real.step()
+    real.step(None)
     selector.before = lambda: None
     assert not select.select([real.fileno()], [], [], 0)[0]
     real.call_soon_threadsafe(called.append, 2)
@@ -556,7 +554,7 @@ def test_a_call_made_during_the_wait_runs_in_that_step(
 ) -> None:
     called: list[int] = []
     selector.before = lambda: real.call_soon_threadsafe(called.append, 1)
-    real.step()
+    real.step(None)
     assert called == [1]
 
 
@@ -566,11 +564,11 @@ def test_a_stop_just_before_the_wait_ends_it(selector: CountingSelector) -> None
 
         turns = 0
 
-        def step(self, timeout: float | None = None) -> None:
+        def _turn(self, timeout: float | None, budget: float | None) -> int:
             self.turns += 1
             if self.turns == 2:
                 self.stop()
-            super().step(timeout)
+            return super()._turn(timeout, budget)
 
     reactor = Raced(selector=selector)
     with reactor:
@@ -641,7 +639,7 @@ def test_use_from_another_thread_raises_during_a_step(reactor: Reactor) -> None:
     assert len(raised) == len(uses)
     assert set(raised) == {
         "the reactor is used from a thread other than its own, which may call"
-        " call_soon_threadsafe and stop only"
+        " call_soon_threadsafe, send_threadsafe and stop only"
     }
     assert not one.closed
     assert reactor.next_timeout() is None
@@ -705,10 +703,10 @@ def test_a_registered_socket_is_called_with_what_is_ready(
     real.step(0)
     assert masks == []
     other.send(b"x")
-    real.step()
+    real.step(None)
     assert masks == [EVENT_READ]
     real.modify(one, EVENT_READ | EVENT_WRITE, masks.append)
-    real.step()
+    real.step(None)
     assert masks == [EVENT_READ, EVENT_READ | EVENT_WRITE]
     real.unregister(one)
     real.step(0)
@@ -788,7 +786,7 @@ def test_a_new_socket_under_the_number_of_a_closed_one_gets_nothing_of_its(
     real.step(0)
     assert called == []
     new[0].send(b"x")
-    real.step()
+    real.step(None)
     assert called == [EVENT_READ]
     for sock in new:
         real.unregister(sock)
@@ -877,7 +875,7 @@ def test_a_selector_without_a_descriptor_says_so() -> None:
             reactor.fileno()
         called: list[int] = []
         reactor.call_soon_threadsafe(called.append, 1)
-        reactor.step()
+        reactor.step(None)
         assert called == [1]
 
 
@@ -980,7 +978,7 @@ class _Tracer:
         self.left = line
 
     def __call__(self, frame: Any, event: str, arg: object) -> Any:
-        folder = os.path.dirname(module.__file__)
+        folder = os.path.dirname(forks.__file__)
         return self.trace if frame.f_code.co_filename.startswith(folder) else None
 
     def trace(self, frame: Any, event: str, arg: object) -> Any:
@@ -1213,7 +1211,7 @@ def test_after_a_fork_the_parent_goes_on_and_the_child_has_nothing(
     theirs.settimeout(PATIENCE)
     for message in (b"still", b"here"):
         theirs.send(message)
-        real.step()
+        real.step(None)
         assert theirs.recv(99) == message
     echo.transport.abort()
     theirs.close()
@@ -1245,7 +1243,7 @@ def test_a_fork_inside_a_step_ends_the_step_in_the_child(real: Reactor) -> None:
     real.call_soon(calls.append, "soon")
     real.call_soon_threadsafe(calls.append, "foreign")
     try:
-        real.step()
+        real.step(None)
         if in_child:
             assert not real.stepping
             assert calls == []
@@ -1303,13 +1301,13 @@ def test_a_reactor_that_was_abandoned_is_closed_and_calls_nothing_more(
     before = descriptors()
     reactor = Reactor()
     # One that nobody holds any more may still be known.
-    monkeypatch.setattr(module, "_alive", {lambda: reactor, lambda: None})
+    monkeypatch.setattr(forks, "_alive", {lambda: reactor, lambda: None})
     mine, theirs = socket.socketpair()
     echo = _Echo(reactor, mine)
     service = Service(reactor, False)
     calls: list[str] = []
     theirs.send(b"x")
-    reactor.call_later(0, module._abandon_all)
+    reactor.call_later(0, forks._abandon_all)
     reactor.call_later(0, calls.append, "timer")
     reactor.call_soon(calls.append, "soon")
     reactor.call_soon_threadsafe(calls.append, "foreign")
@@ -1325,19 +1323,6 @@ def test_a_reactor_that_was_abandoned_is_closed_and_calls_nothing_more(
     assert descriptors() == before
 
 
-def test_a_system_without_fork_needs_no_hook(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "register_at_fork", raising=False)
-    path = pathlib.Path(module.__file__)
-    spec = importlib.util.spec_from_file_location("reactor.loop.without_fork", path)
-    assert spec is not None
-    assert spec.loader is not None
-    without = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(without)
-    with without.Reactor() as reactor:
-        reactor.call_soon(reactor.stop)
-        reactor.run()
-
-
 # ---- time ----
 
 
@@ -1347,3 +1332,182 @@ def test_the_default_clock_is_monotonic(real: Reactor) -> None:
     real.run()
     assert start <= when - 0.02 <= real.now <= time.monotonic()
     assert real.now >= when
+
+
+# ---- in the loop of another ----
+
+
+class Host:
+    """Notes what a reactor tells its guest."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self.reactor = reactor
+        self.log: list[Any] = []
+        reactor.host = self
+
+    def scheduled(self) -> None:
+        assert not self.reactor.stepping
+        self.log.append("scheduled")
+
+    def watched(self, sock: Any, events: int) -> None:
+        self.log.append((sock, events))
+
+    def take(self) -> list[Any]:
+        log, self.log = self.log, []
+        return log
+
+
+def test_a_host_is_told_of_what_is_scheduled_outside_of_steps(reactor: Reactor) -> None:
+    host = Host(reactor)
+    for schedule in (
+        lambda: reactor.call_soon(nothing),
+        lambda: reactor.call_in_turn(nothing),
+        lambda: reactor.call_later(5, nothing),
+        lambda: reactor.call_at(5000, nothing),
+        lambda: reactor.call_every(50, nothing),
+    ):
+        schedule()
+        assert host.take() == ["scheduled"]
+
+    def schedule_two() -> None:
+        reactor.call_soon(nothing)
+        reactor.call_later(1, nothing)
+
+    reactor.call_soon(schedule_two)
+    host.take()
+    # Once for all that was scheduled inside: it can be the host that makes a step by itself.
+    reactor.step()
+    assert host.take() == ["scheduled"]
+    reactor.call_soon(reactor.stop)
+    host.take()
+    reactor.run()
+    assert host.take() == ["scheduled"]
+    reactor.host = None
+    reactor.call_soon(nothing)
+    assert host.take() == []
+
+
+def test_a_host_is_told_of_each_change_of_what_is_waited_for(reactor: Reactor) -> None:
+    host = Host(reactor)
+    sock: Any = memory_pair()[0]
+    reactor.register(sock, EVENT_READ, nothing)
+    reactor.modify(sock, EVENT_READ | EVENT_WRITE, nothing)
+    assert (sock, 3) in reactor.interests()
+    reactor.unregister(sock)
+    assert host.take() == [(sock, 1), (sock, 3), (sock, 0)]
+    pollable = Pollable(sock)
+    reactor.adopt(pollable)
+    reactor.register(sock, EVENT_WRITE, nothing)
+    reactor.release(pollable)
+    assert host.take() == [(sock, 2), (sock, 0)]
+    assert [events for _, events in reactor.interests()] == [1], "its own wake socket"
+
+
+def test_as_a_guest_it_is_guarded_between_steps_too(reactor: Reactor) -> None:
+    errors: list[str] = []
+
+    def work() -> None:
+        for use in (lambda: reactor.call_soon(nothing), lambda: reactor.call_later(1, nothing)):
+            try:
+                use()
+            except RuntimeError as error:
+                errors.append(str(error))
+
+    for host in (None, Host(reactor)):
+        reactor.host = host
+        worker = threading.Thread(target=work)
+        worker.start()
+        worker.join()
+        assert len(errors) == 2 * (host is not None)
+
+
+# ---- what it has done, and has in hand ----
+
+
+def test_it_says_what_it_has_in_hand(reactor: Reactor) -> None:
+    reactor.call_soon(nothing)
+    reactor.call_in_turn(nothing)
+    reactor.call_soon_threadsafe(nothing)
+    reactor.call_later(5, nothing)
+    reactor.call_later(6, nothing).cancel()
+    stats = reactor.stats()
+    assert (stats.steps, stats.sockets, stats.timers, stats.calls) == (0, 1, 1, 3)
+    reactor.step()
+    stats = reactor.stats()
+    assert (stats.steps, stats.timers, stats.calls) == (1, 1, 0)
+    reactor.close()
+    assert reactor.stats().sockets == 0
+
+
+def test_what_calls_another_reports_the_slow_one(
+    reactor: Reactor, caplog: pytest.LogCaptureFixture
+) -> None:
+    reactor.took(nothing, 1.0, 1.05)
+    reactor.took(nothing, 1.0, 1.5)
+    assert [message.split(" took ")[0] for message in caplog.messages] == [
+        f"{__name__}.nothing"
+    ]
+
+
+# ---- threads, at the end ----
+
+
+def test_what_was_accepted_of_other_threads_is_called_in_close() -> None:
+    reactor = Reactor()
+    calls: list[Any] = []
+
+    def late() -> None:
+        calls.append("first")
+        assert reactor.stepping
+        with pytest.raises(InvalidState):
+            reactor.call_soon_threadsafe(calls.append, "too late")
+
+    reactor.call_soon_threadsafe(late)
+    reactor.call_soon_threadsafe(calls.append, "second")
+    reactor.close()
+    assert calls == ["first", "second"]
+    assert not reactor.stepping
+    with pytest.raises(InvalidState, match="the reactor is closed"):
+        reactor.call_soon_threadsafe(nothing)
+
+
+def test_an_interrupt_in_a_call_of_close_leaves_it_closable() -> None:
+    reactor = Reactor()
+    calls: list[Any] = []
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    reactor.call_soon_threadsafe(interrupt)
+    reactor.call_soon_threadsafe(calls.append, "second")
+    with pytest.raises(KeyboardInterrupt):
+        reactor.close()
+    reactor.close()
+    assert calls == ["second"]
+
+
+def test_it_runs_in_a_thread_of_its_own() -> None:
+    reactor = Reactor()
+    names: list[str] = []
+    with reactor.run_in_thread("mine") as handle:
+        handle.call(lambda: names.append(threading.current_thread().name))
+        with pytest.raises(RuntimeError, match="a thread other than its own"):
+            reactor.call_soon(nothing)
+    assert names == ["mine"]
+    assert reactor.closed
+    with pytest.raises(InvalidState):
+        reactor.run_in_thread()
+
+
+# ---- a budget ----
+
+
+def test_a_step_with_a_budget_says_what_it_has_left(reactor: Reactor, clock: FakeClock) -> None:
+    for _ in range(3):
+        reactor.call_soon(clock.advance, 1.0)
+    report = reactor.step(budget=1.5)
+    assert (report.handled, report.deferred, report.overrun) == (2, 1, 0.5)
+    assert report.next_timeout == reactor.next_timeout() == 0
+    report = reactor.step(budget=1.5)
+    assert (report.handled, report.deferred, report.overrun) == (1, 0, 0.0)
+    assert report.next_timeout is reactor.next_timeout() is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 import weakref
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from reactor import Reactor
-from reactor.loop.timers import Timer, TimerQueue
+from reactor.loop.timers import Deadline, Timer, TimerQueue
 from reactor.testing import FakeClock, MemorySelector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 def nothing() -> None:
@@ -235,3 +236,146 @@ def test_a_repeated_call_that_raises_comes_again(
         reactor.step(0)
     assert calls == [1, 1, 1]
     assert caplog.text.count("LookupError: this time too") == 3
+
+
+# ---- calls that come again, late ----
+
+
+WAYS = ["skip", "burst", "slip"]
+
+
+class Ticks:
+    """A `call_every`, and a loop that wakes up when it is due, or later."""
+
+    def __init__(self, reactor: Reactor, clock: FakeClock, interval: float, way: str) -> None:
+        self.reactor = reactor
+        self.clock = clock
+        self.calls: list[float] = []
+        self.start = clock.now
+        self.repeating = reactor.call_every(interval, self.tick, catch_up=way)
+
+    def tick(self) -> None:
+        self.calls.append(self.reactor.now - self.start)
+
+    def run(self, until: float, late: Callable[[], float] = lambda: 0.0) -> None:
+        while True:
+            wait = self.reactor.next_timeout()
+            if wait is None or self.clock.now - self.start + wait > until:
+                break
+            self.clock.advance(wait + late())
+            self.reactor.step()
+        self.clock.advance(max(0.0, until - (self.clock.now - self.start)))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("lateness", [0.0, 0.004], ids=["punctual", "up to 4 ms late"])
+def test_in_an_hour_of_ticks_none_is_lost_and_they_do_not_drift(
+    reactor: Reactor, clock: FakeClock, way: str, lateness: float
+) -> None:
+    random_ = random.Random(1)
+    tick = 1 / 60
+    ticks = Ticks(reactor, clock, tick, way)
+    ticks.run(3600.0 + tick / 2, lambda: random_.uniform(0, lateness))
+    assert len(ticks.calls) == 3600 * 60
+    for number, when in enumerate(ticks.calls[-100:], 3600 * 60 - 99):
+        assert -1e-6 <= when - number * tick <= lateness + 1e-6
+
+
+def stalled(reactor: Reactor, clock: FakeClock, way: str) -> list[float]:
+    """The ticks from a stall of a second on, after ten seconds of ten each."""
+    ticks = Ticks(reactor, clock, 0.1, way)
+    ticks.run(10.05)
+    assert len(ticks.calls) == 100
+    clock.advance(1.0)
+    reactor.step()
+    ticks.run(11.75)
+    return ticks.calls[100:]
+
+
+def test_after_a_stall_of_a_second_skip_makes_one_and_keeps_its_times(
+    reactor: Reactor, clock: FakeClock
+) -> None:
+    expected = [11.05, 11.1, 11.2, 11.3, 11.4, 11.5, 11.6, 11.7]
+    assert stalled(reactor, clock, "skip") == pytest.approx(expected)
+
+
+def test_after_a_stall_of_a_second_burst_makes_all_and_keeps_its_times(
+    reactor: Reactor, clock: FakeClock
+) -> None:
+    expected = [*[11.05] * 10, 11.1, 11.2, 11.3, 11.4, 11.5, 11.6, 11.7]
+    assert stalled(reactor, clock, "burst") == pytest.approx(expected)
+
+
+def test_after_a_stall_of_a_second_slip_makes_one_and_moves_its_times(
+    reactor: Reactor, clock: FakeClock
+) -> None:
+    expected = [11.05, 11.15, 11.25, 11.35, 11.45, 11.55, 11.65, 11.75]
+    assert stalled(reactor, clock, "slip") == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_burst_makes_one_call_in_a_step_so_that_the_others_have_their_turn(
+    reactor: Reactor, clock: FakeClock
+) -> None:
+    ticks = Ticks(reactor, clock, 0.1, "burst")
+    clock.advance(1.05)
+    for number in range(1, 11):
+        reactor.step()
+        assert len(ticks.calls) == number
+    reactor.step()
+    assert len(ticks.calls) == 10
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_call_that_comes_again_can_cancel_itself(
+    reactor: Reactor, clock: FakeClock, way: str
+) -> None:
+    ticks = Ticks(reactor, clock, 0.1, way)
+    reactor.call_later(0.35, ticks.repeating.cancel)
+    ticks.run(5.0)
+    assert len(ticks.calls) == 3
+    assert not ticks.repeating.active
+
+
+def test_there_is_no_fourth_way_to_catch_up(reactor: Reactor) -> None:
+    with pytest.raises(ValueError, match="catch_up='later', not"):
+        reactor.call_every(1, nothing, catch_up="later")
+    assert reactor.next_timeout() is None
+
+
+# ---- deadlines ----
+
+
+def test_a_deadline_is_called_when_its_time_has_come(
+    reactor: Reactor, clock: FakeClock
+) -> None:
+    calls: list[float] = []
+    Deadline(reactor, 10, lambda: calls.append(clock.now - 1000))
+    for _ in range(30):
+        clock.advance(1)
+        reactor.step()
+    assert calls == [10]
+
+
+def test_a_loop_that_was_held_up_gives_the_time_once_more(
+    reactor: Reactor, clock: FakeClock
+) -> None:
+    calls: list[float] = []
+    Deadline(reactor, 10, lambda: calls.append(clock.now - 1000))
+    for seconds in (60, 9, 60):
+        clock.advance(seconds)
+        reactor.step()
+    assert calls == [129]
+
+
+def test_a_deadline_that_is_cancelled_is_not_called(reactor: Reactor, clock: FakeClock) -> None:
+    calls: list[float] = []
+    for late in (0, 60):
+        deadline = Deadline(reactor, 10, lambda: calls.append(clock.now - 1000))
+        clock.advance(late)
+        reactor.step()
+        for _ in range(2):
+            deadline.cancel()
+        clock.advance(100)
+        reactor.step()
+    assert calls == []
+    assert reactor.next_timeout() is None

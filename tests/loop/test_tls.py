@@ -1461,3 +1461,10 @@ def test_nothing_is_kept_of_two_thousand_handshakes(reactor: Reactor) -> None:
         come_and_go(number)
     assert living() <= before  # on PyPy, what earlier tests have left may go meanwhile
     assert not reactor._pollables
+
+
+def test_it_counts_with_the_transport_below_and_blames_whom_it_serves(reactor: Reactor) -> None:
+    end, _ = meet(reactor)
+    assert end.transport.tally is end.transport.below.tally
+    assert end.transport.tally.bytes_received > 0
+    assert end.transport.blame() is end.transport.below.blame() is end

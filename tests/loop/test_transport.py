@@ -1271,3 +1271,7 @@ def test_a_socket_that_the_selector_refuses_is_closed() -> None:
             End(reactor, theirs)
         assert theirs.closed
         assert ours.recv(1) == b""
+
+
+def test_it_blames_whom_it_serves(end: End) -> None:
+    assert end.transport.blame() is end
