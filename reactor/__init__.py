@@ -16,12 +16,14 @@ from .errors import (
 )
 from .handlers import Handlers
 from .loop.listener import inherited_sockets
+from .loop.meter import ReactorStats, StepReport
 from .loop.reactor import EVENT_READ, EVENT_WRITE, Reactor
 from .protocol.frames import RSV1, RSV2, RSV3, CloseCode, Frame, Opcode
 from .protocol.handshake import Request
 from .protocol.http import Headers, Response
 from .protocol.session import State
 from .server import Server
+from .stats import TrafficStats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from .auth import BasicAuth, DigestAuth
     from .backoff import Backoff
     from .client import Client
+    from .loop.background import ReactorThread
     from .protocol.deflate import DeflateFrame, PerMessageDeflate
     from .protocol.extensions import Codec, Extension
     from .protocol.forwarded import TrustedProxies
@@ -69,11 +72,15 @@ __all__ = [
     "ProxyError",
     "QueueFull",
     "Reactor",
+    "ReactorStats",
+    "ReactorThread",
     "Request",
     "Response",
     "Server",
     "State",
+    "StepReport",
     "TextMessage",
+    "TrafficStats",
     "TrustedProxies",
     "WebSocket",
     "WebSocketError",
@@ -95,6 +102,10 @@ def __getattr__(name: str) -> Any:
         from .backoff import Backoff
 
         return Backoff
+    if name == "ReactorThread":
+        from .loop.background import ReactorThread
+
+        return ReactorThread
     if name == "WebSocket":
         from .websocket import WebSocket
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 from .errors import HandshakeError
 from .logs import logger, place, printable
 from .loop.dialer import Dialer
+from .loop.timers import Deadline
 from .loop.transport import Transport
 from .protocol import requesting
 from .protocol.extensions import offer
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from .loop.reactor import Reactor
     from .loop.resolver import Answer, Found
-    from .loop.timers import Timer
+    from .loop.tally import Tally
     from .opened import Stream
     from .protocol.auth import Authenticator
     from .protocol.extensions import Codec
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
         reactor: Reactor
         settings: Settings
+        tally: Tally
 
         def attempt_succeeded(
             self,
@@ -111,7 +113,7 @@ class Attempt:
         self._transport: Stream | None = None
         self._tunnel: Tunnel | None = None
         self._proxy: Proxy | None = None
-        self._timer: Timer
+        self._timer: Deadline
         self._dialer: Dialer
         self._reader: ReplyReader
 
@@ -129,7 +131,7 @@ class Attempt:
         self._stays = stays
         client = self._client
         delay = client.settings.handshake_timeout
-        self._timer = client.reactor.call_later(delay, self._overdue)
+        self._timer = Deadline(client.reactor, delay, self._overdue)
         if sock is None:
             self._set_out()
             return
@@ -184,7 +186,9 @@ class Attempt:
 
     def _connected(self, sock: socket.socket, address: Any) -> None:
         try:
-            transport = Transport(self._client.reactor, sock, self, self._ignore)
+            transport = Transport(
+                self._client.reactor, sock, self, self._ignore, self._client.tally
+            )
         except OSError as error:
             sock.close()
             self._fail(error)

@@ -26,11 +26,14 @@ from .link import Link
 from .logs import printable
 from .loop.reactor import Reactor
 from .loop.resolver import Resolver
+from .loop.tally import Tally
 from .loop.transport import HIGH_WATER
 from .opened import Opened
 from .protocol.messages import as_sendable
 from .protocol.session import State, check_close
+from .sending import own_copy
 from .settings import Settings
+from .stats import TrafficStats
 from .wish import Wish
 
 TYPE_CHECKING = False
@@ -174,6 +177,7 @@ class Client(Told):
         self.close_reason = ""
         self.was_clean = False
         self.data: Any = None
+        self.tally = Tally()
         self._wish = wish
         self._backoff = reconnect
         self._tries = 0
@@ -187,7 +191,7 @@ class Client(Told):
         self._attempt: Attempt | None = None
         self._link: Link | None = None
         self._own_reactor = reactor is None
-        self.reactor = Reactor() if reactor is None else reactor
+        self.reactor = self._reactor = Reactor() if reactor is None else reactor
         if self.reactor.closed:
             raise InvalidState("the reactor is closed, or was left behind by a fork")
         if wish.resolver is None:
@@ -270,8 +274,24 @@ class Client(Told):
 
     @property
     def rtt(self) -> float | None:
-        """How long the last ping of keepalive took to be answered, in seconds, or `None`."""
+        """How long the last ping took to be answered, in seconds; see `Connection.rtt`."""
         return None if self._link is None else self._link.rtt
+
+    @property
+    def jitter(self) -> float | None:
+        """By how much that varies, in seconds; see `Connection.jitter`."""
+        return None if self._link is None else self._link.jitter
+
+    @property
+    def clock_offset(self) -> float | None:
+        """What the server's clock is ahead, in seconds; see `Connection.clock_offset`."""
+        return None if self._link is None else self._link.clock_offset
+
+    def stats(self) -> TrafficStats:
+        """Return what all its connections have carried so far, and what waits."""
+        open_now = self._link is not None and self._link.ready_state is State.OPEN
+        trying = self._attempt is not None
+        return TrafficStats(self.tally, self.reactor.clock(), open_now, trying)
 
     def send(self, message: Sendable, compress: bool | None = None) -> bool:
         """Send a message, or keep it until there is a connection, if `hold` has room for it.
@@ -301,6 +321,7 @@ class Client(Told):
             if sent or taken or not held:
                 return sent
         # What comes while one connection is closing waits for the next.
+        self.reactor.check_thread()
         whole = as_sendable(message)
         if self._leaving:
             return False
@@ -313,7 +334,18 @@ class Client(Told):
         self._held_size = size
         return self.ready_state is not State.OPEN  # if it is, `ondrain` follows
 
-    def ping(self, payload: BytesLike = b"") -> None:
+    def send_threadsafe(self, message: Sendable, compress: bool | None = None) -> None:
+        """Send a message from any thread; see `Connection.send_threadsafe`.
+
+        Without a connection it is held, or dropped and logged, as `send` would hold or raise.
+
+        Raises:
+            InvalidState: The reactor is closed.
+            TypeError: The message is none that can be sent.
+        """
+        self.reactor.call_soon_threadsafe(self.send, own_copy(message), compress)
+
+    def ping(self, payload: BytesLike | None = None) -> None:
         """Send a ping; see `Connection.ping`. Does nothing unless the connection is open."""
         if self._link is not None:
             self._link.ping(payload)
@@ -336,6 +368,7 @@ class Client(Told):
 
     def _say_goodbye(self, code: int, reason: str, *, cut: bool) -> None:
         check_close(code, reason)
+        self.reactor.check_thread()
         self._leaving = True
         if self._link is not None and not self._away:
             self._send_all_held(self._link)
@@ -353,6 +386,7 @@ class Client(Told):
 
     def abort(self) -> None:
         """Drop the connection at once, or give up connecting; `onclose` is told 1006."""
+        self.reactor.check_thread()
         self._leaving = True
         if self._link is not None and not self._away:
             self._link.abort()

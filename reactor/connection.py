@@ -119,8 +119,25 @@ class Connection(Sending):
 
     @property
     def rtt(self) -> float | None:
-        """How long the last ping of keepalive took to be answered, in seconds, or `None`."""
-        return self._deadlines.rtt
+        """How long the last ping with a time in it took to be answered, in seconds, or `None`.
+
+        Those of keepalive have one, and those of `ping()`.
+        """
+        return self._deadlines.trips.rtt
+
+    @property
+    def jitter(self) -> float | None:
+        """By how much `rtt` varies, in seconds: a running mean, as in RFC 3550; or `None`."""
+        return self._deadlines.trips.jitter
+
+    @property
+    def clock_offset(self) -> float | None:
+        """What the clock of the peer's reactor is ahead of ours, in seconds, or `None`.
+
+        A running mean. It is known once the peer, this package too, has sent a ping with its
+        time, and `rtt` is known: a ping each from both sides.
+        """
+        return self._deadlines.trips.offset
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Begin the closing handshake; `onclose` follows, at the latest after `close_timeout`.
@@ -136,6 +153,7 @@ class Connection(Sending):
             TypeError: The code is not an `int` or the reason not a `str`.
             ValueError: The code must not be sent, or the reason is too long.
         """
+        self._reactor.check_thread()
         outbox = self._outbox
         if self.ready_state is State.OPEN:
             if outbox is not None and outbox.busy:
@@ -158,6 +176,7 @@ class Connection(Sending):
             ValueError: The code must not be sent, or the reason is too long.
         """
         check_close(code, reason)
+        self._reactor.check_thread()
         if self._session.state is State.OPEN:
             outbox = self._outbox
             if outbox is not None:
@@ -172,6 +191,7 @@ class Connection(Sending):
 
     def abort(self) -> None:
         """Drop the connection at once; what is queued is lost, and `onclose` is told 1006."""
+        self._reactor.check_thread()
         self._abort(None)
 
     def pause(self) -> None:
@@ -179,6 +199,7 @@ class Connection(Sending):
 
         While it is paused, a silent peer cannot be told from a held-up one: keepalive rests.
         """
+        self._reactor.check_thread()
         if self.ready_state is State.OPEN and not self._paused:
             self._paused = self._stop = True
             self._transport.received = self._keep
@@ -186,6 +207,7 @@ class Connection(Sending):
 
     def resume(self) -> None:
         """Go on reading and delivering, from the next step."""
+        self._reactor.check_thread()
         if self._paused:
             self._paused = False
             if self._session.state is not State.CLOSED:
@@ -297,7 +319,8 @@ class Connection(Sending):
             more = self._session.feed(data)
         finally:
             transport.uncork()
-        if more or transport.choked:
+        outbox = self._outbox
+        if more or transport.choked or (outbox is not None and outbox.crowded):
             self._hold(more)
 
     def _keep(self, data: bytes) -> None:
@@ -316,7 +339,8 @@ class Connection(Sending):
             self._session.filled(count, room)
         finally:
             transport.uncork()
-        if transport.choked:
+        outbox = self._outbox
+        if transport.choked or (outbox is not None and outbox.crowded):
             self._hold(False)
 
     def drained(self) -> None:
@@ -369,20 +393,28 @@ class Connection(Sending):
 
     def message_received(self, message: str | bytes) -> bool:
         """Deliver a message; called by the session. Hot: holds the path's only `try`."""
+        self._tally.messages_received += 1
         try:
             self.onmessage(message)
         except Exception as error:
             self._log(self.onmessage, error)
             self._handler_failed(error)
-        return self._stop or (self._transport.choked and self._waits_for_peer())
+        # What `_is_enough` says, without its call.
+        return (
+            self._stop
+            or (self._transport.choked and self._waits_for_peer())
+            or (self._reactor.ends is not None and self._reactor.out_of_time)
+        )
 
     def fragment_received(self, data: str | bytes, final: bool) -> bool:
         """Deliver a part of a message; called by the session."""
+        self._tally.messages_received += final
         self._guard(self.onfragment, data, final)
-        return self._stop or (self._transport.choked and self._waits_for_peer())
+        return self._is_enough()
 
     def ping_received(self, payload: bytes) -> bool:
         """Answer a ping; called by the session."""
+        self._deadlines.trips.heard(payload, self._reactor.now)
         self._guard(self.onping, payload)
         if self._session.state is State.OPEN:
             # A peer that pings and does not read must not fill the queue: "If an endpoint
@@ -395,13 +427,13 @@ class Connection(Sending):
             else:
                 self._session.pong(payload)
                 self._transport.flush()
-        return self._stop
+        return self._is_enough()
 
     def pong_received(self, payload: bytes) -> bool:
         """Note an answer; called by the session."""
-        self._deadlines.pong_received(payload)
+        self._deadlines.trips.answered(payload, self._reactor.now)
         self._guard(self.onpong, payload)
-        return self._stop
+        return self._is_enough()
 
     def close_received(self, code: int, reason: str) -> None:
         """End cleanly; called by the session."""
@@ -447,10 +479,16 @@ class Connection(Sending):
             self._outbox = None
         if outbox.farewell is not None:
             self._close(*outbox.farewell)
-        elif owed and not self._transport.choked:
+            return
+        self._unstop()  # it may have been too much, with nothing in the queue to drain
+        if owed and not self._transport.choked:
             self._guard(self.ondrain)
 
     # ---- flow ----
+
+    def _is_enough(self) -> bool:
+        """Return whether the session is to stop: for the user, the peer, or the others."""
+        return self._stop or self._waits_for_peer() or self._reactor.out_of_time
 
     def _hold(self, more: bool) -> bool:
         """Do not read while there is more in hand, or the peer does not read the answers.
@@ -477,10 +515,13 @@ class Connection(Sending):
         And while a message is sent in parts the queue is full because there is more to send:
         then it is not to cause too much that waits behind that.
         """
-        if self.is_client or not self._transport.choked:
+        if self.is_client:
             return False
         outbox = self._outbox
-        return outbox is None or outbox.crowded or not outbox.busy
+        if outbox is not None and outbox.busy:
+            # Choked or not: a step writes 64 parts, which may be less than it reads.
+            return outbox.crowded
+        return self._transport.choked
 
     def _go_on_soon(self) -> None:
         if not self._going_on:
@@ -535,6 +576,15 @@ class Connection(Sending):
         """Close what is being sent in parts; last, since a generator may do anything then."""
         if self._outbox is not None:
             self._outbox.drop()
+
+    def blame(self) -> object:
+        """Return who may be to blame when input took long; called by the reactor's meter."""
+        in_parts = self.listens_to("onfragment")
+        return self.name_of(self.onfragment if in_parts else self.onmessage)
+
+    def stamp(self) -> bytes:
+        """Return the payload of a ping, with the time in it; called by `ping`."""
+        return self._deadlines.trips.stamp(self._reactor.clock())
 
     def _fail(self, reason: str, error: Exception) -> None:
         """Fail the connection for a fault that is not one of the peer's grammar: 1011."""

@@ -13,6 +13,9 @@ behind it, and a slow reader is not a silent one.
 
 from __future__ import annotations
 
+from .loop.timers import STALL
+from .roundtrip import RoundTrips
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     class Overdue(Protocol):
         """What `Deadlines` calls: the connection."""
 
-        def ping(self, payload: bytes) -> None:
+        def ping(self) -> None:
             """Send a ping, which any byte answers."""
 
         def silent(self) -> None:
@@ -37,8 +40,6 @@ if TYPE_CHECKING:
             """The peer has taken nothing of the write queue for too long."""
 
 
-# A timer that fires so much later than it was due was held up by our own loop, in seconds.
-_LATE = 0.25
 _NEVER = float("-inf")
 
 
@@ -54,20 +55,20 @@ class Deadlines:
     Attributes:
         last_seen: When a byte last came, in seconds of the reactor's clock; set by the
             connection.
-        rtt: How long the peer took to answer the last ping, in seconds, or `None`.
+        trips: What the pings have told of the way to the peer.
     """
 
     __slots__ = (
         "_ending",
+        "_forgiven",
         "_overdue",
-        "_ping",
         "_ping_sent",
         "_reactor",
         "_settings",
         "_timer",
         "_transport",
         "last_seen",
-        "rtt",
+        "trips",
     )
 
     def __init__(
@@ -82,10 +83,11 @@ class Deadlines:
         self._settings = settings
         self._overdue = overdue
         self._ending = False
-        self._ping = b""
+        # Whether the time to answer the last ping was given twice, since we had no time.
+        self._forgiven = False
         self._ping_sent = _NEVER
         self._timer: Timer
-        self.rtt: float | None = None
+        self.trips = RoundTrips()
 
     def start(self) -> None:
         """Begin to watch; called once, before all else."""
@@ -99,21 +101,25 @@ class Deadlines:
         """
         before, reactor = self._timer, self._reactor
         before.cancel()
-        self._timer = reactor.call_later(delay, overdue)
-        if self._ending and before.when < self._timer.when:
-            self._timer.cancel()
-            self._timer = reactor.call_at(before.when, overdue)
-        self._ending = True
+        # From the call, and not from the start of the step: a handler may have taken long.
+        when = reactor.clock() + delay
+        if self._ending:
+            when = min(when, before.when)
+        else:
+            self._ending, self._forgiven = True, False
+        self._timer = reactor.call_at(when, self._end, delay, overdue)
+
+    def _end(self, delay: float, overdue: Callable[[], object]) -> None:
+        if self._reactor.now - self._timer.when >= STALL and not self._forgiven:
+            # It was our own loop that did not run, and what was to leave may still be here.
+            self._forgiven = True
+            self._timer = self._reactor.call_later(delay, self._end, delay, overdue)
+        else:
+            overdue()
 
     def cancel(self) -> None:
         """Watch nothing any more."""
         self._timer.cancel()
-
-    def pong_received(self, payload: bytes) -> None:
-        """Note the answer to a ping, if it is one."""
-        if self._ping and payload == self._ping:
-            self.rtt = self._reactor.now - self._ping_sent
-            self._ping = b""
 
     @property
     def _awaits_life(self) -> bool:
@@ -147,14 +153,13 @@ class Deadlines:
                 self.last_seen = now
             elif self._awaits_life:
                 if now >= self._ping_sent + settings.ping_timeout:
-                    if late <= _LATE or not self._ping:
+                    if late < STALL or self._forgiven:
                         self._overdue.silent()
                         return
-                    self._ping, self._ping_sent = b"", now
+                    self._forgiven, self._ping_sent = True, now
             elif now >= self.last_seen + settings.ping_interval:
-                self._ping_sent = now
-                self._ping = int(now * 1e6).to_bytes(8, "big", signed=True)
-                self._overdue.ping(self._ping)
+                self._forgiven, self._ping_sent = False, now
+                self._overdue.ping()
         # Looked at after the calls, which may have ended what is watched.
         if not self._timer.active:
             self._timer = self._reactor.call_at(self._next(), self._look)

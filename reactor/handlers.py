@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, Union
 
+    from .loop.reactor import Reactor
     from .protocol.handshake import Request
     from .protocol.http import Response
 
@@ -139,7 +140,10 @@ class Told:
         handlers: Who is told what is not overridden here: the server, or its location's.
     """
 
-    __slots__ = ("handlers",)
+    __slots__ = ("_reactor", "handlers")
+
+    # The one that it lives in; a subclass sets it.
+    _reactor: Reactor
 
     def __init__(self, handlers: Handlers) -> None:
         self.handlers = handlers
@@ -195,18 +199,38 @@ class Told:
 
     def _guard(self, handler: Any, *args: Any) -> None:
         """Call a handler; what it raises is logged, and fails the connection."""
+        began = self._reactor.clock()
         try:
             handler(*args)
         except Exception as error:
             self._log(handler, error)
             self._handler_failed(error)
+        self._time(handler, began)
 
     def _tell(self, handler: Any, *args: Any) -> None:
         """Call a handler of the end; what it raises is logged, and changes nothing."""
+        began = self._reactor.clock()
         try:
             handler(*args)
         except Exception as error:
             self._log(handler, error)
+        self._time(handler, began)
+
+    def _time(self, handler: Any, began: float) -> None:
+        """Have the reactor name a handler in the log, if it took long."""
+        reactor = self._reactor
+        ended = reactor.clock()
+        if ended - began > reactor.slow:
+            reactor.took(self.name_of(handler), began, ended)
+
+    def name_of(self, handler: Any) -> str:
+        """Return what a handler is called, wherever it was given; for the log."""
+        name = getattr(handler, "__name__", "")
+        if getattr(handler, "__func__", Told) is getattr(Told, name, None):
+            handler = getattr(self.handlers, name)
+        # Before Python 3.11 a `functools.partial` is of no module.
+        module = getattr(handler, "__module__", type(handler).__module__)
+        return f"{module}.{getattr(handler, '__qualname__', name)}"
 
     def _log(self, handler: Any, error: Exception) -> None:
         """Log what a handler has raised."""

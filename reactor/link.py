@@ -50,6 +50,11 @@ class Link(Connection):
         """A pong has come."""
         self.server.onpong(payload)
 
+    def name_of(self, handler: Any) -> str:
+        """Return what the client's handler is called; for the log."""
+        name: str = self.server.name_of(getattr(self.server, handler.__name__))
+        return name
+
     def listens_to(self, name: str) -> bool:
         """Return whether the client does."""
         listens: bool = self.server.listens_to(name)

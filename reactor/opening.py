@@ -20,6 +20,7 @@ import time
 
 from .errors import HandshakeError
 from .logs import logger, place, printable
+from .loop.timers import Deadline
 from .loop.transport import LINGER, Transport
 from .opened import Opened
 from .protocol import handshake
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from .loop.reactor import Reactor
+    from .loop.tally import Tally
+    from .loop.timers import Timer
     from .opened import Stream
     from .protocol.extensions import Codec, Extension
     from .protocol.forwarded import TrustedProxies
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
         settings: Settings
         policy: ServerPolicy
         extensions: tuple[Extension, ...]
+        tally: Tally
         proxy_protocol: bool
         stopping: bool
         tls: SSLContext | None
@@ -78,6 +82,7 @@ class Opening:
             request; by default nobody has.
 
     Attributes:
+        began: When it began, in seconds of the reactor's `awake`.
         error: Why it leads to no connection, once that is certain, or `None`.
     """
 
@@ -98,12 +103,13 @@ class Opening:
         reactor = server.reactor
         self.server = server
         self.address = address
-        self.began = reactor.now
+        self.began = reactor.awake
         self.request: Request | None = None
         self.error: HandshakeError | None = None
         self._head = HeadReader()
-        self._transport: Stream = Transport(reactor, sock, self, self._received)
-        self._timer = reactor.call_later(server.settings.handshake_timeout, self._overdue)
+        self._transport: Stream = Transport(reactor, sock, self, self._received, server.tally)
+        delay = server.settings.handshake_timeout
+        self._timer: Deadline | Timer = Deadline(reactor, delay, self._overdue)
         if head:
             # What the socket still has comes behind it.
             self._transport.pause()
@@ -296,7 +302,7 @@ class Opening:
         self._finish()
 
     def _finish(self) -> None:
-        self._transport.progress = self.server.reactor.now
+        self._transport.progress = self.server.reactor.clock()
         self._transport.finish()
         self._linger()
 

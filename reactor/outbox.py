@@ -270,6 +270,8 @@ class Outbox:
             else:
                 assert self._waiting is not None
                 self._begin(*self._waiting.popleft())
+            if self._sender.reactor.out_of_time:
+                break
         self._going_on = True
         self._sender.reactor.call_soon(self._go_on)
 
@@ -374,6 +376,7 @@ class Outbox:
     # ---- onsent ----
 
     def _written(self, message: object) -> None:
+        self._transport.tally.messages_sent += 1
         if self.tells:
             self._unplaced.append(message)
             if self._transport.settled:

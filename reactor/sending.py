@@ -8,6 +8,8 @@ send -> pack_message ----------------> send_packed -> Transport.write   nearly e
 
 from __future__ import annotations
 
+from _thread import get_ident
+
 from .errors import QueueFull
 from .handlers import Told
 from .protocol.frames import pack_message
@@ -42,9 +44,9 @@ class Sending(Told):
         "_codecs",
         "_outbox",
         "_pong",
-        "_reactor",
         "_session",
         "_settings",
+        "_tally",
         "_transport",
         "server",
     )
@@ -54,13 +56,17 @@ class Sending(Told):
         def _drop(self, error: Exception) -> None:
             """Drop the connection."""
 
+        def stamp(self) -> bytes:
+            """Return the payload of a ping."""
+
     def __init__(self, opened: Opened) -> None:
         super().__init__(opened.handlers)
+        self._reactor = opened.host.reactor
         self.server: Any = opened.host  # the user's class, with what it has of its own
         self._codecs: tuple[Codec, ...] = opened.codecs
-        self._reactor: Reactor = opened.host.reactor
         self._settings: Settings = opened.host.settings
         self._transport: Stream = opened.transport
+        self._tally = opened.transport.tally
         self._session = self._make_session(opened.is_client)
         self._session.state = State.CONNECTING
         self._pong: bytes | None = None
@@ -140,16 +146,37 @@ class Sending(Told):
             TypeError: The message is none of that.
             QueueFull: By the overflow policy "error".
         """
+        # Two threads that send would mix their bytes.
+        if get_ident() != self._reactor.thread:
+            self._reactor.check_thread()
         kind = type(message)
         if self._outbox is None and (kind is str or kind is bytes):
             return self.send_packed(pack_message(message, self._session.client))  # type: ignore[arg-type]
         return self._send_otherwise(message, compress)
 
-    def ping(self, payload: BytesLike = b"") -> None:
+    def send_threadsafe(self, message: Sendable, compress: bool | None = None) -> None:
+        """Send a message from any thread: it is sent by the reactor's, soon; never blocks.
+
+        The messages of one thread leave in their order. One that comes too late, since the
+        connection has ended, is dropped, as by `send`; `QueueFull` is logged. An iterable is
+        asked for its parts in the reactor's thread.
+
+        Args:
+            message: As for `send`.
+            compress: As for `send`.
+
+        Raises:
+            InvalidState: The reactor is closed.
+            TypeError: The message is none that can be sent.
+        """
+        self._reactor.call_soon_threadsafe(self.send, own_copy(message), compress)
+
+    def ping(self, payload: BytesLike | None = None) -> None:
         """Send a ping; `onpong` follows. Does nothing unless the connection is open.
 
         Args:
-            payload: At most 125 bytes, which the pong carries too.
+            payload: At most 125 bytes, which the pong carries too; by default the time, from
+                which come `rtt`, `jitter` and, at the peer, `clock_offset`.
 
         For the write queue it counts as a message; but it does not wait behind one that is sent
         in parts.
@@ -159,6 +186,9 @@ class Sending(Told):
             ValueError: It is too long.
             QueueFull: By the overflow policy "error".
         """
+        self._reactor.check_thread()
+        if payload is None:
+            payload = self.stamp()
         if self.ready_state is State.OPEN and self.has_room(len(payload)):
             self._session.ping(payload)
 
@@ -197,6 +227,7 @@ class Sending(Told):
         """
         if self._outbox is None:
             if whole is not None:
+                self._tally.messages_sent += 1
                 return self._transport.write(whole.pack(self.is_client))
             self._outbox = self._make_outbox()
         return self._outbox.send_anyway(message, whole, compress)
@@ -212,6 +243,7 @@ class Sending(Told):
         """
         if self._session.state is not _OPEN:
             return False
+        self._tally.messages_sent += 1
         transport = self._transport
         waiting = transport.buffered
         if waiting and waiting + len(frame) > self._settings.max_write_queue:
@@ -265,3 +297,17 @@ class Sending(Told):
     def message_sent(self, message: Any) -> None:
         """Tell that the system has taken a message; called by the outbox."""
         self._guard(self.onsent, message)
+
+
+def own_copy(message: Sendable) -> Sendable:
+    """Return a message that nobody else can change until it is sent.
+
+    Raises:
+        TypeError: It is none that can be sent.
+    """
+    if type(message) is str or type(message) is bytes:
+        return message
+    from .protocol.messages import as_sendable
+
+    whole = as_sendable(message)
+    return message if whole is None else whole

@@ -19,6 +19,7 @@ from .attempt import Attempt
 from .errors import ConnectionClosed, ProtocolError, QueueFull
 from .handlers import Handlers
 from .loop.resolver import Resolver
+from .loop.tally import Tally
 from .opened import Opened
 from .opening import Opening
 from .protocol.framing import Framing
@@ -81,12 +82,14 @@ class Upgrade:
         "reactor",
         "response",
         "settings",
+        "tally",
         "tls",
     )
 
     def __init__(self, reactor: Reactor, terms: Terms, *, shared: bool) -> None:
         self.reactor = reactor
         self.settings = terms.settings
+        self.tally = Tally()
         self.policy = terms.policy
         self.extensions = terms.extensions
         self.tls = terms.tls

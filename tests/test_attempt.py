@@ -20,6 +20,7 @@ from reactor import (
     ProxyError,
 )
 from reactor.attempt import Attempt
+from reactor.loop.tally import Tally
 from reactor.loop.transport import Transport
 from reactor.protocol.auth import Authenticator
 from reactor.protocol.extensions import describe
@@ -1248,6 +1249,7 @@ class Asking:
 
     def __init__(self, net: Net, **settings: Any) -> None:
         self.reactor = net.reactor
+        self.tally = Tally()
         self.settings = Settings(**settings)
         self.opened: tuple[Any, ...] = ()
         self.error: Any = None

@@ -1795,3 +1795,32 @@ def test_garbage_at_any_time_ends_it_cleanly(net: Net) -> None:
         assert client.names()[:2] == ["onopen", "onping"]
         assert client.names().count("onclose") == 1
         assert client.names()[-1] == "onclose"
+
+
+# ---- threads, and the clock of the server ----
+
+
+def test_any_thread_can_have_a_client_send(net: Net) -> None:
+    client, server = net.meet(False)
+    worker = threading.Thread(target=client.send_threadsafe, args=("from afar",))
+    worker.start()
+    worker.join()
+    net.until(lambda: server.messages())
+    assert server.messages() == ["from afar"]
+    with pytest.raises(TypeError):
+        client.send_threadsafe(5)  # type: ignore[arg-type]
+
+
+def test_a_client_knows_its_round_trips_and_the_server_s_clock(net: Net) -> None:
+    client = net.client("ws://a.test/", resolver=lambda *args: None)
+    assert (client.rtt, client.jitter, client.clock_offset) == (None, None, None)
+    assert client.stats().connections == 0
+    client, server = net.meet(False)
+    client.ping()
+    net.until(lambda: client.rtt is not None)
+    assert client.jitter == 0.0
+    (connection,) = server.clients
+    connection.ping()
+    net.until(lambda: client.clock_offset is not None)
+    assert client.clock_offset == pytest.approx(0.0, abs=5)
+    assert client.stats().connections == 1

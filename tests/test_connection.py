@@ -836,7 +836,7 @@ def test_a_peer_that_answers_late_and_stays_gets_no_time_on_top() -> None:
         peer.answers_pings = True
         assert peer.ends == [] or peer.sock.closed
     server = recorder(close_timeout=10)
-    clock: Any = server.reactor._clock
+    clock: Any = server.reactor.clock
     ours = raw(server)
     settle(server)
     server.met[0].close()
@@ -852,7 +852,7 @@ def test_a_peer_that_answers_late_and_stays_gets_no_time_on_top() -> None:
 
 def test_a_peer_that_does_not_close_tcp_is_waited_for_two_seconds() -> None:
     server = recorder()
-    clock: Any = server.reactor._clock
+    clock: Any = server.reactor.clock
     ours = raw(server)
     settle(server)
     ours.send(close_frame(1000))
@@ -1078,7 +1078,7 @@ def test_an_interrupt_goes_through_and_leaves_everything_closable(
     event: str, kind: type[BaseException]
 ) -> None:
     server = recorder()
-    clock: Any = server.reactor._clock
+    clock: Any = server.reactor.clock
     bystander = Visitor(server, clock)
     server.do[event] = raiser(kind())
     with pytest.raises(kind):
@@ -1129,7 +1129,7 @@ def test_a_call_on_the_last_message_of_one_who_left_brings_nothing_after_onclose
     call: str,
 ) -> None:
     server = recorder()
-    clock: Any = server.reactor._clock
+    clock: Any = server.reactor.clock
     ours = raw(server)
     settle(server)
 
@@ -1248,7 +1248,7 @@ def test_what_onopen_sends_leaves_with_the_response_in_one_piece() -> None:
 
 def test_connections_that_have_ended_leave_nothing_behind() -> None:
     server = recorder(do={"onmessage": Connection.send})
-    clock: Any = server.reactor._clock
+    clock: Any = server.reactor.clock
     alive: list[weakref.ref[Connection]] = []
     for number in range(300):
         peer = Peer(server, clock)
@@ -1265,7 +1265,7 @@ def test_connections_that_have_ended_leave_nothing_behind() -> None:
 
 def test_ten_thousand_connections_that_have_ended_leave_no_object_of_ours() -> None:
     server = Server(reactor=Reactor(selector=MemorySelector(), clock=FakeClock()))
-    clock: Any = server.reactor._clock
+    clock: Any = server.reactor.clock
 
     def ours() -> int:
         gc.collect()
@@ -1312,7 +1312,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.server = recorder(
             max_message=2000, max_write_queue=10_000, overflow="skip", max_fragments=5
         )
-        self.clock: Any = self.server.reactor._clock
+        self.clock: Any = self.server.reactor.clock
         self.peer = raw(self.server)
         self.peer.capacity = 4000
         self.output = b""
@@ -1564,7 +1564,7 @@ def test_a_client_that_does_not_read_holds_what_it_has_in_hand() -> None:
 
 def test_a_client_leaves_the_end_of_tcp_to_its_server_and_waits_for_it_not_for_ever() -> None:
     server = recorder()
-    clock: Any = server.reactor._clock
+    clock: Any = server.reactor.clock
     client, theirs = call(server)
     client.close()
     theirs.send(b"\x88\x02\x03\xe8")
@@ -1847,3 +1847,123 @@ def test_recv_is_for_messages_that_are_put_together() -> None:
     with pytest.raises(InvalidState, match="onfragment"):
         connection.recv()
     given.close()
+
+
+# ---- within a budget ----
+
+
+def test_within_a_budget_one_connection_takes_no_more_messages_than_there_is_time_for() -> None:
+    clock_of: list[Any] = []
+
+    def take(client: Connection, *args: Any) -> None:
+        clock_of[0].advance(0.001)
+
+    with meet(do={"onmessage": take, "onping": take, "onpong": take}) as peer:
+        clock_of.append(peer.clock)
+        reactor = peer.server.reactor
+        frames = [masked(TEXT, b"x"), masked(PING, b"y"), masked(PONG, b"z")] * 10
+        peer.write(b"".join(frames))
+        told = []
+        steps = 0
+        while len(peer.server.log) < 31:
+            before = len(peer.server.log)
+            report = reactor.step(budget=0.0035)
+            assert report.overrun <= 0.001
+            told.append(len(peer.server.log) - before)
+            steps += 1
+        assert max(told) == 4
+        assert [name for name in peer.server.names() if name != "onopen"] == [
+            "onmessage",
+            "onping",
+            "onpong",
+        ] * 10
+        peer.settle()
+        assert peer.server.ends() == []
+
+
+def test_within_a_budget_parts_of_messages_are_taken_one_by_one_too() -> None:
+    parts: list[Any] = []
+
+    def take(client: Connection, data: Any, final: bool) -> None:
+        parts.append(data)
+        peer.clock.advance(0.001)
+
+    with meet(onfragment=take) as peer:
+        peer.write(masked(0x01, b"a") + masked(0x00, b"b") * 10 + masked(0x80, b"c"))
+        while len(parts) < 12:
+            before = len(parts)
+            peer.server.reactor.step(budget=0.0025)
+            assert len(parts) - before <= 3
+        assert "".join(parts) == "a" + "b" * 10 + "c"
+
+
+# ---- who is slow ----
+
+
+@pytest.mark.parametrize("name", ["onmessage", "onfragment"])
+def test_a_slow_handler_of_messages_is_named(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def slow(client: Connection, *args: Any) -> None:
+        peer.clock.advance(0.5)
+
+    options: dict[str, Any] = {name: slow}
+    with meet(**options) as peer:
+        peer.send("hello")
+    (message,) = [text for text in caplog.messages if "took" in text]
+    assert message.startswith(
+        f"{__name__}.test_a_slow_handler_of_messages_is_named.<locals>.slow "
+    )
+
+
+@pytest.mark.parametrize("name", ["onopen", "onping", "onclose"])
+def test_a_slow_handler_of_anything_else_is_named(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = FakeClock()
+
+    def slow(client: Connection, *args: Any) -> None:
+        clock.advance(0.5)
+
+    options: dict[str, Any] = {name: slow}
+    with meet(clock=clock, **options) as peer:
+        peer.ping()
+        peer.close()
+    (message,) = [text for text in caplog.messages if "took" in text]
+    assert message.startswith(
+        f"{__name__}.test_a_slow_handler_of_anything_else_is_named.<locals>.slow "
+    )
+
+
+def test_a_connection_knows_its_round_trips() -> None:
+    with meet(ping_interval=20) as peer:
+        assert (peer.client.rtt, peer.client.jitter, peer.client.clock_offset) == (None,) * 3
+        peer.advance(45)
+        assert (peer.client.rtt, peer.client.jitter) == (0.0, 0.0)
+
+
+# ---- more than a step can write ----
+
+
+@pytest.mark.parametrize("size", [8_000, 100_000])
+@pytest.mark.parametrize("closes", [False, True])
+def test_who_causes_more_fragments_than_a_step_writes_is_held_up_and_not_dropped(
+    size: int, closes: bool
+) -> None:
+    most = 0
+
+    def echo(client: Connection, message: Any) -> None:
+        nonlocal most
+        client.send(message)
+        most = max(most, client.buffered_amount)
+
+    count = 2_400_000 // size
+    with meet(do={"onmessage": echo}, fragment_size=100) as peer:
+        peer.write(masked(BINARY, bytes(size)) * count)
+        if closes:
+            peer.write(close_frame(1000))
+        peer.settle()
+        assert len(peer.received) == count or closes
+        assert peer.ends == [(1000, "")] * closes
+        assert most < 64 * KIB + 2 * size + 64 * KIB
+        assert peer.server.messages() == [bytes(size)] * count

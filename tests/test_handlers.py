@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from reactor import Handlers, Server
 from reactor.handlers import Told, give
+from reactor.testing import FakeClock
 
 CALLS: dict[str, tuple[Any, ...]] = {
     "onrequest": ("request",),
@@ -89,7 +91,15 @@ def test_functions_can_be_the_options_of_another(name: str) -> None:
 class Recorded(Told):
     def __init__(self, handlers: Handlers) -> None:
         super().__init__(handlers)
+        self.clock = FakeClock()
         self.failures: list[Exception] = []
+        self.named: list[tuple[str, float]] = []
+        reactor: Any = self  # as much of one as is used
+        self._reactor = reactor
+        self.slow = 0.125
+
+    def took(self, name: str, began: float, ended: float) -> None:
+        self.named.append((name, ended - began))
 
     def _handler_failed(self, error: Exception) -> None:
         super()._handler_failed(error)
@@ -167,3 +177,44 @@ def test_guarding_a_handler_that_does_not_raise_is_calling_it() -> None:
     seen: list[int] = []
     told._guard(seen.append, 1)
     assert (told.failures, seen) == ([], [1])
+
+
+# ---- slow ones ----
+
+
+class Chat(Handlers):
+    def onping(self, client: Any, payload: bytes) -> None:
+        client.clock.advance(float(payload))
+
+
+class Own(Recorded):
+    def onpong(self, payload: bytes) -> None:
+        self.clock.advance(float(payload))
+
+
+@pytest.mark.parametrize("call", ["_guard", "_tell"])
+def test_a_handler_that_takes_long_is_named_wherever_it_was_given(call: str) -> None:
+    def slow(client: Any, payload: bytes) -> None:
+        client.clock.advance(float(payload))
+        raise ValueError("and fails")
+
+    where = f"{__name__}.test_a_handler_that_takes_long_is_named_wherever_it_was_given.<locals>"
+    for told, name, expected in (
+        (Recorded(Chat()), "onping", f"{__name__}.Chat.onping"),
+        (Recorded(Handlers(onping=slow)), "onping", f"{where}.slow"),
+        (Own(Handlers()), "onpong", f"{__name__}.Own.onpong"),
+    ):
+        getattr(told, call)(getattr(told, name), b"0.0625")
+        assert told.named == []
+        getattr(told, call)(getattr(told, name), b"0.25")
+        ((named, seconds),) = told.named
+        assert named == expected
+        assert seconds == pytest.approx(0.25)
+
+
+def test_what_has_no_name_of_its_own_is_named_by_its_module() -> None:
+    told = Recorded(Handlers())
+    assert told.name_of(type("Nameless", (), {"__module__": "m", "__call__": None})()) == "m."
+    assert told.name_of([].remove).endswith("list.remove")
+    # Of no module before Python 3.11.
+    assert told.name_of(functools.partial(print)).startswith("functools")

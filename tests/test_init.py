@@ -27,6 +27,7 @@ LATE = {
     "Extension": "reactor.protocol.extensions",
     "Message": "reactor.protocol.messages",
     "PerMessageDeflate": "reactor.protocol.deflate",
+    "ReactorThread": "reactor.loop.background",
     "TextMessage": "reactor.protocol.messages",
     "TrustedProxies": "reactor.protocol.forwarded",
     "WebSocket": "reactor.websocket",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from reactor.client import Client
 from reactor.handlers import Handlers
 from reactor.link import Link
 from reactor.loop.reactor import Reactor
@@ -75,3 +76,16 @@ def test_it_listens_to_what_the_client_listens_to(name: str) -> None:
         assert not link_of(owner).listens_to(name)
         owner.handlers_given.add(name)
         assert link_of(owner).listens_to(name)
+
+
+class Named(Client):
+    def onping(self, payload: bytes) -> None:
+        """Somebody's own."""
+
+
+def test_a_slow_handler_is_named_after_the_clients() -> None:
+    with Reactor(selector=MemorySelector(), clock=FakeClock()) as reactor:
+        client = Named("ws://192.0.2.1/", reactor=reactor, onmessage=print)
+        link = link_of(client)  # type: ignore[arg-type]
+        assert link.name_of(link.onping) == f"{__name__}.Named.onping"
+        assert link.blame() == "builtins.print"

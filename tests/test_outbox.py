@@ -194,6 +194,24 @@ def test_no_more_than_64_parts_leave_in_a_step(inside: bool) -> None:
         assert line.server.names().count("ondrain") == 1
 
 
+def test_within_a_budget_no_more_parts_are_asked_for_than_there_is_time_for() -> None:
+    with Line() as line:
+
+        def parts() -> Iterator[bytes]:
+            for _ in range(20):
+                line.clock.advance(0.001)
+                yield b"x"
+
+        line.reactor.call_soon(line.client.send, parts())
+        steps = 0
+        while line.reactor.next_timeout() == 0:
+            report = line.reactor.step(budget=0.0035)
+            assert report.overrun <= 0.001
+            steps += 1
+        assert steps > 4
+        assert line.read_all() == [(BEGIN_BINARY, b"x"), *[(GO_ON, b"x")] * 19, (END, b"")]
+
+
 @pytest.mark.parametrize("count", [61, 62, 63, 64, 65, 126, 127])
 def test_a_stream_that_ends_with_the_budget_ends_once(
     count: int, caplog: pytest.LogCaptureFixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from array import array
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pytest
 from reactor import (
     BinaryMessage,
     Connection,
+    InvalidState,
     Message,
     PerMessageDeflate,
     QueueFull,
@@ -391,3 +393,92 @@ def test_a_connection_with_onfragment_gets_parts() -> None:
             ("onfragment", "def", True),
             ("onfragment", b"ghi", True),
         ]
+
+
+# ---- from other threads ----
+
+
+class Threads:
+    """Runs something in a thread of its own, and waits for its end."""
+
+    def __call__(self, work: Callable[[], object]) -> list[BaseException]:
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                work()
+            except Exception as error:
+                errors.append(error)
+
+        worker = threading.Thread(target=run)
+        worker.start()
+        worker.join()
+        return errors
+
+
+@roles
+def test_any_thread_can_have_messages_sent_in_their_order(is_client: bool) -> None:
+    array = bytearray(b"before")
+    messages: list[Any] = ["text", b"binary", array, TextMessage("whole"), iter(["par", "ts"])]
+    with Line(is_client=is_client) as line:
+
+        def work() -> None:
+            for message in messages:
+                line.client.send_threadsafe(message)
+            array[:] = b"after!"
+
+        assert Threads()(work) == []
+        assert not line.peer.inbox, "it is sent by the reactor's thread"
+        line.settle()
+        assert line.read_all() == [
+            (TEXT, b"text"),
+            (BINARY, b"binary"),
+            (BINARY, b"before"),
+            (TEXT, b"whole"),
+            (0x01, b"par"),
+            (0x00, b"ts"),
+            (0x80, b""),
+        ]
+
+
+def test_what_cannot_be_sent_raises_in_the_thread_that_asks() -> None:
+    with Line() as line:
+        (error,) = Threads()(lambda: line.client.send_threadsafe(5))  # type: ignore[arg-type]
+        assert isinstance(error, TypeError)
+        line.settle()
+        assert line.read_all() == []
+
+
+def test_a_message_for_one_that_has_ended_is_dropped_and_for_a_closed_reactor_refused() -> None:
+    with Line() as line:
+        line.client.abort()
+        line.settle()
+        assert Threads()(lambda: line.client.send_threadsafe("late")) == []
+        line.settle()
+    (error,) = Threads()(lambda: line.client.send_threadsafe("too late"))
+    assert isinstance(error, InvalidState)
+
+
+def test_send_from_another_thread_raises_in_a_step_and_sends_nothing() -> None:
+    errors: list[BaseException] = []
+    with Line() as line:
+        line.reactor.call_soon(lambda: errors.extend(Threads()(lambda: line.client.send("x"))))
+        line.settle()
+        assert [type(error) for error in errors] == [RuntimeError]
+        assert "from a thread other than its own" in str(errors[0])
+        assert line.read_all() == []
+        line.client.send("mine")
+        assert line.read_all() == [(TEXT, b"mine")]
+
+
+# ---- pings ----
+
+
+def test_a_ping_without_a_payload_carries_the_time() -> None:
+    with Line() as line:
+        for _ in range(2):
+            line.client.ping()
+        frames = line.read_all()
+        assert [head for head, _ in frames] == [PING, PING]
+        assert len({payload for _, payload in frames}) == 2
+        assert all(len(payload) == 12 for _, payload in frames)

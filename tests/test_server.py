@@ -56,7 +56,7 @@ def in_memory(**options: Any) -> Recorder:
 
 
 def visit(server: Recorder, target: str = "/", headers: Any = None) -> Visitor:
-    clock: Any = server.reactor._clock
+    clock: Any = server.reactor.clock
     return Visitor(server, clock, target, headers)
 
 
@@ -262,7 +262,7 @@ def test_a_server_compresses_if_it_is_told_to_and_has_the_extensions_it_is_given
 ) -> None:
     server = in_memory(**options, do={"onmessage": lambda client, m: client.send(m * 2)})
     offered = [PerMessageDeflate(), Flip(), DeflateFrame()]
-    peer = ExtendedVisitor(server, server.reactor._clock, offered)
+    peer = ExtendedVisitor(server, server.reactor.clock, offered)
     assert peer.agreed == server.met[0].extensions == agreed
     peer.say("squeezed " * 100)
     assert peer.received == ["squeezed " * 200]
@@ -295,7 +295,7 @@ def test_an_extension_that_fails_in_a_message_fails_that_connection_alone(
 ) -> None:
     flip = Flip()
     server = in_memory(extensions=[flip])
-    clock = server.reactor._clock
+    clock = server.reactor.clock
     peers = [ExtendedVisitor(server, clock, [Flip()]) for _ in range(3)]
     flip.made[0].encode = raiser(LookupError("of the encoder"))  # type: ignore[method-assign]
     flip.made[1].decode = raiser(LookupError("of the decoder"))  # type: ignore[method-assign]
@@ -491,7 +491,7 @@ class Mixed:
         forgets = PerMessageDeflate(server_no_context_takeover=True)
         narrow = PerMessageDeflate(server_no_context_takeover=True, server_max_window_bits=9)
         kinds = [None, [PerMessageDeflate()], [forgets], [narrow], [Flip()]]
-        clock = self.server.reactor._clock
+        clock = self.server.reactor.clock
         self.peers: list[Visitor] = []
         for kind in kinds * 2:
             if kind is None:
@@ -584,7 +584,7 @@ def test_a_slow_reader_of_compressed_broadcasts_is_treated_by_the_policy(
     overflow: str, compress: bool
 ) -> None:
     server = in_memory(compress=True, overflow=overflow, max_write_queue=50 * KIB)
-    clock = server.reactor._clock
+    clock = server.reactor.clock
     peers = [ExtendedVisitor(server, clock, [PerMessageDeflate()]) for _ in range(3)]
     peers[1].stop_reading()
     noise = [random.Random(number).randbytes(10_000) for number in range(20)]
@@ -692,6 +692,21 @@ def test_at_the_limit_of_handshakes_those_that_take_over_a_second_make_room(net:
     assert len(server._openings) == 3
 
 
+def test_a_handshake_does_not_age_while_the_loop_is_held_up(net: Net) -> None:
+    clock = FakeClock()
+    server = net.listen(max_pending_handshakes=2, reactor=Reactor(clock=clock))
+    socks = [net.connect(server) for _ in range(2)]
+    net.until(server, lambda: len(server._openings) == 2)
+    server.reactor.call_soon(clock.advance, 5.0)
+    server.reactor.step(0)
+    waiting = net.connect(server)
+    for _ in range(20):
+        server.reactor.step(0)
+    for sock in [*socks, waiting]:
+        sock.send(UPGRADE)
+        net.until(server, lambda sock=sock: net.peek(sock).startswith(b"HTTP/1.1 101 "))  # type: ignore[misc]
+
+
 def test_at_the_limit_of_handshakes_one_that_ends_makes_room_at_once(net: Net) -> None:
     server = net.listen(max_pending_handshakes=2, reactor=Reactor(clock=FakeClock()))
     socks = [net.connect(server) for _ in range(2)]
@@ -793,7 +808,7 @@ def test_what_is_sent_in_parts_is_cut_short_by_stop_and_closed(
     end: str, compress: bool
 ) -> None:
     server = in_memory(compress=compress, close_timeout=5)
-    clock = server.reactor._clock
+    clock = server.reactor.clock
     reading, not_reading = (
         ExtendedVisitor(server, clock, [PerMessageDeflate()]) for _ in range(2)
     )
@@ -1600,3 +1615,18 @@ def test_a_client_in_tls_is_dropped_by_the_end_of_the_reactor_and_told(net: Net)
     dialed.join()
     assert server.ends() == [(1006, "")]
     assert dialed.answer.startswith(b"HTTP/1.1 101 ")
+
+
+# ---- stats ----
+
+
+def test_a_server_knows_what_its_connections_have_carried() -> None:
+    with meet() as peer:
+        assert peer.server.stats().connections == 1
+        peer.send("hello")
+        stats = peer.server.stats()
+        assert (stats.messages_received, stats.messages_sent) == (1, 0)
+        assert stats.bytes_received > len("hello")
+        opening = Peer(peer.server, peer.clock, headers={"Upgrade": "nothing"})
+        assert peer.server.stats().openings in (0, 1)
+        opening.disconnect()
