@@ -34,7 +34,7 @@ MODULE = re.compile(r"# (\w+)\.py\n")
 # One with this runs as it is, with real sockets: it is its own other side.
 REAL = '("127.0.0.1", 0)'
 # What these pages show is run by tests of their own.
-ELSEWHERE = {"from-wspy.md"}
+ELSEWHERE = {"from-wspy.md", "embedding.md"}
 
 
 def blocks(language: str, *pages: Path) -> list[Any]:
@@ -119,8 +119,10 @@ class InMemory:
             server.accepted(theirs, ("memory", 1))  # type: ignore[arg-type]
             dialer._reactor.call_soon(dialer._connected, mine, ("memory", 2))
 
-        def without_waiting(loop: reactor.Reactor, timeout: float | None = None) -> None:
-            step(loop, 0)
+        def without_waiting(
+            loop: reactor.Reactor, timeout: float | None = 0, budget: float | None = None
+        ) -> Any:
+            return step(loop, 0, budget)
 
         monkeypatch.setattr(reactor.Server, "__init__", in_memory)
         monkeypatch.setattr(reactor.Server, "run", lambda server: None)

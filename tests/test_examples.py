@@ -5,22 +5,29 @@ from __future__ import annotations
 import base64
 import contextlib
 import importlib.util
+import json
+import math
 import os
 import runpy
+import signal
 import socket
 import ssl
+import struct
+import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from reactor import Backoff, BasicAuth, Client, HandshakeError, Reactor, Server
 from reactor.testing import FakeClock, MemorySelector, Peer
-from tests import certificates
+from tests import certificates, processes
+from tests.interop import test_guests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,8 +58,9 @@ def test_an_example_begins_with_its_question_and_has_at_most_60_lines(path: Path
     assert len(lines) <= 60
 
 
-# What listens nowhere and calls somebody has a test of its own.
-SERVING = [path for path in EXAMPLES if path.stem != "frames_by_hand"]
+# What listens nowhere and calls somebody has a test of its own, as has what needs a toolkit.
+WINDOWS = {"tk_window": "tk", "qt_window": "qt"}
+SERVING = [path for path in EXAMPLES if path.stem not in {"frames_by_hand", *WINDOWS}]
 
 
 @pytest.mark.parametrize("path", SERVING, ids=lambda path: path.stem)
@@ -80,7 +88,7 @@ def test_the_last_lines_of_an_example_listen_on_the_port_that_is_given(
     for service in ran:
         service.abort()
         service.reactor.close()
-    assert ran or path.stem == "game_loop"
+    assert ran or path.stem in {"game_loop", "background_thread"}
 
 
 def test_the_echo_answers() -> None:
@@ -222,6 +230,16 @@ class Caller(Client):
 
 def at(server: Server, path: str = "/", scheme: str = "ws", host: str = "127.0.0.1") -> str:
     return f"{scheme}://{host}:{server.addresses[0][1]}{path}"
+
+
+def test_readings_are_told_while_the_main_thread_goes_on_measuring() -> None:
+    module = load("background_thread")
+    server = module.Readings(("127.0.0.1", 0))
+    caller = Caller(server, at(server))
+    assert module.work(server, lambda: len(caller.received) < 3) == 1
+    assert caller.received[0] == "none yet"
+    assert float(caller.received[1]) <= float(caller.received[2])
+    assert server.reactor.closed
 
 
 def test_the_client_comes_back_to_a_server_that_has_dropped_it(
@@ -548,3 +566,286 @@ def test_the_page_of_the_login_is_for_those_who_know_the_password() -> None:
     assert Peer(server, clock, "/chat", known).response.startswith(b"HTTP/1.1 426 ")
     server.close()
     server.reactor.close()
+
+
+# ---- the game, in a folder of its own ----
+
+GAME = FOLDER / "game"
+
+
+@pytest.fixture
+def game(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The modules of the game that need no pygame, by their names."""
+    names = ["world", "pace", "network", "game"]
+    assert not set(names) & set(sys.modules)
+    monkeypatch.syspath_prepend(GAME)
+    modules = SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+    # Nobody leads to a star by accident.
+    monkeypatch.setattr(modules.world.World, "somewhere", lambda world: (100.0, 100.0))
+    yield modules
+    for name in names:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def field(game: Any) -> Any:
+    """A world whose stars are all in one place, far from its one player."""
+    world = game.world.World()
+    world.ada = world.join("Ada")
+    world.ada.x, world.ada.y = 500.0, 300.0
+    return world
+
+
+def test_a_player_is_as_fast_across_as_along_and_ends_at_the_edge(
+    game: Any, field: Any
+) -> None:
+    ada, rules = field.ada, game.world
+    for keys in (rules.RIGHT, rules.UP | rules.LEFT, rules.DOWN | rules.RIGHT):
+        ada.keys = keys
+        for _ in range(100):
+            ada.x, ada.y = 500.0, 300.0
+            field.tick()
+        assert math.hypot(ada.dx, ada.dy) == pytest.approx(4.4, abs=0.01)
+    ada.keys = rules.LEFT | rules.RIGHT | rules.DOWN
+    for _ in range(200):
+        field.tick()
+    assert ada.y == rules.HEIGHT - rules.PLAYER
+    assert ada.dx == pytest.approx(0, abs=0.01)
+
+
+def test_a_star_is_collected_where_its_edge_is_touched_and_is_elsewhere_then(
+    game: Any, field: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reach = game.world.PLAYER + game.world.STAR
+    field.stars = [(500.0 + reach, 300.0), (500.0, 299.0 + reach)]
+    monkeypatch.setattr(field, "somewhere", lambda: (7.0, 8.0))
+    assert field.tick()
+    assert field.stars == [(500.0 + reach, 300.0), (7.0, 8.0)]
+    assert field.ada.score == 1
+    assert not field.tick()
+
+
+def test_a_player_has_a_number_that_nobody_has(game: Any, field: Any) -> None:
+    bob = field.join("Bob")
+    field.leave(bob)
+    assert field.join("Eve").number not in (field.ada.number, bob.number)
+    for _ in range(254):
+        field.leave(field.join("somebody"))
+    assert len({player.number for player in field.players.values()}) == len(field.players) == 2
+    assert field.join("Bob").number != field.ada.number
+    assert len(field.players) == 3
+
+
+def test_late_ticks_are_made_up_for_and_a_long_stop_is_not(game: Any) -> None:
+    clock = FakeClock(0.0)
+    pace = game.pace.Pace(0.1, clock)
+    assert pace.due() == 1
+    assert pace.due() == 0
+    clock.now = 0.35
+    assert pace.due() == 3
+    assert pace.left() == pytest.approx(0.05)
+    clock.now = 60.0
+    assert pace.due() == 1
+    assert pace.left() == pytest.approx(0.1)
+    report = pace.report()
+    assert (report["seconds"], report["frames"], report["ticks"]) == (60.0, 3, 5)
+    assert report["late"]["median"] == pytest.approx(250.0)
+    assert report["late"]["most"] == pytest.approx(59600.0)
+    clock.now = 60.2
+    assert pace.left() == 0
+
+
+def players(data: Any) -> dict[int, tuple[int, int]]:
+    """Read the players of a snapshot, as the page does; no byte may be too many."""
+    _, count = struct.unpack_from("<IB", data)
+    found = [struct.unpack_from("<BHH", data, 5 + 5 * each) for each in range(count)]
+    [stars] = struct.unpack_from("<B", data, 5 + 5 * count)
+    assert len(data) == 6 + 5 * count + 4 * stars
+    return {number: (x, y) for number, x, y in found}
+
+
+def network(game: Any, clock: FakeClock) -> Any:
+    reactor = Reactor(selector=MemorySelector(), clock=clock)
+    return game.network.Network(
+        game.world.World(), lambda: {"players": 0}, None, reactor=reactor
+    )
+
+
+def board(peer: Peer) -> list[Any]:
+    """Return the names and the scores that a browser has been told of last."""
+    texts = [json.loads(text) for text in peer.received if isinstance(text, str)]
+    last = [text["board"] for text in texts if "board" in text][-1]
+    return sorted((row["name"], row["score"]) for row in last)
+
+
+def test_players_of_the_game_are_told_of_all_and_each_moves_its_own(game: Any) -> None:
+    clock = FakeClock()
+    server = network(game, clock)
+    ada = Peer(server, clock, "/play?name=Ada%00")
+    bob = Peer(server, clock, "/play?name=%20" + "Bob" * 9)
+    ada.settle()
+    assert board(ada) == board(bob) == [("Ada", 0), ("BobBobBobBob", 0)]
+    rules = json.loads(ada.received[0])
+    assert (rules["you"], rules["width"], rules["height"]) == (0, 960, 540)
+    for player in server.world.players.values():
+        player.x = player.y = 300.0
+    bob.send(bytes([game.world.RIGHT]))
+    server.tick()
+    bob.send(bytes([0]))
+    for peer in (ada, bob):
+        peer.settle()
+        assert players(peer.received[-1]) == {0: (9600, 9600), 1: (9616, 9600)}
+    server.world.stars[0] = (300.0, 310.0)
+    server.world.players[0].y = 305.0
+    server.tick()
+    ada.settle()
+    assert board(ada) == [("Ada", 1), ("BobBobBobBob", 0)]
+    bob.close()
+    ada.settle()
+    assert board(ada) == [("Ada", 1)]
+    server.tick()
+    ada.settle()
+    assert list(players(ada.received[-1])) == [0]
+    server.close()
+    server.reactor.close()
+
+
+def test_the_board_is_told_each_second_with_the_times_of_the_round_trips(game: Any) -> None:
+    clock = FakeClock()
+    server = network(game, clock)
+    ada = Peer(server, clock, "/play")
+    before = len(ada.received)
+    ada.advance(3.0)
+    assert len(ada.received) == before + 3
+    [row] = json.loads(ada.received[-1])["board"]
+    assert (row["name"], row["rtt"]) == ("someone", 0.0)
+    server.close()
+    server.reactor.close()
+
+
+@pytest.mark.parametrize("message", ["up", b"", b"\1\2"])
+def test_the_game_takes_nothing_but_a_byte_of_keys(game: Any, message: Any) -> None:
+    clock = FakeClock()
+    server = network(game, clock)
+    peer = Peer(server, clock, "/play")
+    peer.send(message)
+    assert peer.closed is not None
+    assert peer.closed[0] in (1008, 1009)
+    assert server.world.players == {}
+    server.close()
+    server.reactor.close()
+
+
+def test_a_game_that_is_full_says_so(game: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(game.network, "MOST_PLAYERS", 1)
+    clock = FakeClock()
+    server = network(game, clock)
+    Peer(server, clock, "/play")
+    late = Peer(server, clock, "/play")
+    assert late.response.startswith(b"HTTP/1.1 503 ")
+    assert late.body == b"the game is full"
+    server.close()
+    server.reactor.close()
+
+
+def run_game(*arguments: str, folder: Path | None = None) -> subprocess.Popen[str]:
+    """Start the game in a process of its own, where the modules of this folder are found."""
+    path = [str(folder or FOLDER.parent), str(FOLDER.parent)]
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", str(GAME / "game.py"), *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def without_pygame(tmp_path: Path) -> Path:
+    """A folder in which pygame is not found, whether it is installed or not."""
+    code = "raise ModuleNotFoundError('there is none', name='pygame')"
+    (tmp_path / "pygame.py").write_text(code, "utf-8")
+    return tmp_path
+
+
+def test_the_game_without_pygame_says_what_to_do(without_pygame: Path) -> None:
+    with run_game("--port=0", folder=without_pygame) as process:
+        said, complaint = process.communicate(timeout=20)
+    assert (process.returncode, said) == (1, "")
+    assert complaint == "pygame is missing: `pip install pygame`, or play with --headless\n"
+
+
+def test_the_game_without_a_window_needs_no_pygame_and_ends_by_a_signal(
+    without_pygame: Path,
+) -> None:
+    with run_game("--headless", "--port=0", folder=without_pygame) as process:
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().strip()
+            with urllib.request.urlopen(address, timeout=20) as response:
+                assert b"<canvas" in response.read()
+            with Reactor() as reactor:
+                received: list[Any] = []
+                client = Client(
+                    address.replace("http", "ws") + "play",
+                    reactor=reactor,
+                    proxy=False,
+                    onmessage=lambda client, message: received.append(message),
+                )
+                until(reactor, lambda: len(received) > 9)
+                process.send_signal(signal.SIGINT)
+                until(reactor, lambda: client.close_code)
+                assert (client.close_code, client.close_reason) == (1001, "the game is over")
+            said, complaint = process.communicate(timeout=20)
+            assert (process.returncode, said, complaint) == (0, "", "")
+        finally:
+            process.kill()
+
+
+# ---- in windows, each in a process of its own ----
+
+
+@contextlib.contextmanager
+def display(toolkit: str) -> Iterator[dict[str, str]]:
+    """The environment of a process whose windows nobody sees."""
+    environment = {**os.environ, **test_guests.HEADLESS, "PYTHONPATH": str(FOLDER.parent)}
+    with contextlib.ExitStack() as stack:
+        if toolkit == "tk":
+            environment["DISPLAY"] = stack.enter_context(test_guests.screen())
+        yield environment
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("name", WINDOWS)
+def test_a_window_shows_what_clients_send_and_tells_all_of_them_what_is_typed(
+    name: str,
+) -> None:
+    command = [
+        test_guests.interpreter(WINDOWS[name]),
+        *["-W", "error", "-m", f"tests.guests.drivers.{name}"],
+    ]
+    with display(WINDOWS[name]) as environment:
+        ran = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=50, check=False
+        )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found["lines"] == ["127.0.0.1 is here, one of 1", "127.0.0.1: 'hello'"]
+    assert (found["told"], found["typed"]) == ("to all", "")
+    # The latest lines are kept, and a window that is closed says goodbye.
+    assert found["last"] == [str(number) for number in range(50, 150)]
+    assert found["closed"] == 1001
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("name", WINDOWS)
+def test_the_last_lines_of_a_window_listen_on_the_port_that_is_given(
+    name: str, tmp_path: Path
+) -> None:
+    python, port = test_guests.interpreter(WINDOWS[name]), processes.free_port()
+    command = [python, str(FOLDER / f"{name}.py"), str(port)]
+    with (
+        display(WINDOWS[name]) as environment,
+        processes.listening(command, port, tmp_path / "log", environment) as process,
+    ):
+        assert process.poll() is None
