@@ -66,7 +66,8 @@ class ReactorStats:
         lag: How many steps had a lag, the longest time for which something may have had to
             wait for them, of up to each of `LAG_BOUNDS`, and beyond the last.
         worst_lag: The longest lag, in seconds; 0 while none was over a millisecond.
-        stalls: How often the loop did not run for a quarter of a second or more.
+        stalls: How often a lag was a quarter of a second or more. What a host has taken while
+            no timer was due is not known, and no lag.
         sockets: How many are registered, its own wake socket included.
         timers: How many timers are active.
         calls: How many calls wait for the next step.

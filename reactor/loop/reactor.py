@@ -75,6 +75,9 @@ class Reactor(Rounds):
         clock: See the argument.
         ends: When the budget of this step ends, in seconds of the clock; `None` without one.
         host: The guest that this is run by, if it is: told of what it must know of.
+        onstall: Called, unless it is `None`, with the seconds, a quarter of one or more, that a
+            step took or a timer was late; in the step after. To be set, or a method of a
+            subclass. A stall in which no timer was due is not known.
         thread: The number of the thread that runs it.
     """
 

@@ -56,8 +56,8 @@ class Rounds:
         slow: A call that takes longer is named in the log, in seconds.
     """
 
-    # Called with the seconds for which the loop did not run, a quarter of one or more, in the
-    # step after: a method of a subclass, or a function that is set.
+    # Called with the seconds that a step took, or a timer was late, a quarter of one or more,
+    # in the step after: a method of a subclass, or a function that is set.
     onstall: Callable[[float], object] | None = None
 
     def __init__(

@@ -322,6 +322,22 @@ def test_a_stall_is_told_in_the_step_after(load: Load) -> None:
     assert len(told) == reactor.stats().stalls == 2
 
 
+def test_a_host_that_stands_still_while_nothing_is_due_is_known_by_a_timer_alone(
+    load: Load,
+) -> None:
+    reactor = load.reactor
+    told: list[float] = []
+    reactor.onstall = told.append
+    for known in ([], [pytest.approx(59.9)]):
+        load.socket("a message that waits", 0)
+        load.clock.advance(60)
+        for _ in range(3):
+            reactor.step()
+        assert told == known
+        reactor.call_every(0.1, int)
+    assert load.calls == ["a message that waits"] * 2
+
+
 def test_what_was_late_for_a_slow_call_is_not_a_second_stall(load: Load) -> None:
     reactor = load.reactor
     told: list[float] = []
