@@ -143,8 +143,11 @@ class Deadlines:
 
     def _look(self) -> None:
         now, transport, settings = self._reactor.now, self._transport, self._settings
-        late = now - self._timer.when
-        if transport.buffered and now >= transport.progress + settings.write_timeout:
+        # What counts is the time up to which the sockets are known: what has come since is
+        # read in the next round.
+        heard = self._reactor.heard
+        late = heard - self._timer.when
+        if transport.buffered and heard >= transport.progress + settings.write_timeout:
             self._overdue.stuck()
             return
         if settings.ping_interval is not None:
@@ -152,12 +155,12 @@ class Deadlines:
                 # It is we who do not listen, or do not come to speak.
                 self.last_seen = now
             elif self._awaits_life:
-                if now >= self._ping_sent + settings.ping_timeout:
+                if heard >= self._ping_sent + settings.ping_timeout:
                     if late < STALL or self._forgiven:
                         self._overdue.silent()
                         return
                     self._forgiven, self._ping_sent = True, now
-            elif now >= self.last_seen + settings.ping_interval:
+            elif heard >= self.last_seen + settings.ping_interval:
                 self._forgiven, self._ping_sent = False, now
                 self._overdue.ping()
         # Looked at after the calls, which may have ended what is watched.

@@ -46,3 +46,8 @@ class TrafficStats:
         self.queued = tally.queued
         self.queues = len(tally.queues)
         self.queue_age = tally.age(now)
+
+    def __repr__(self) -> str:
+        """Return all of it."""
+        values = (f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        return f"{type(self).__name__}({', '.join(values)})"

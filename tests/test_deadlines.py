@@ -8,8 +8,9 @@ import pytest
 
 from reactor import Reactor
 from reactor.deadlines import Deadlines
+from reactor.loop.reactor import EVENT_READ
 from reactor.settings import Settings
-from reactor.testing import FakeClock, MemorySelector
+from reactor.testing import FakeClock, MemorySelector, memory_pair
 from tests import certificates
 from tests.recorder import BINARY, PONG, TEXT, Visitor, close_frame, masked, meet
 from tests.test_opening import Secure, Wire, opening
@@ -185,6 +186,33 @@ def test_a_look_that_is_late_for_something_else_takes_nothing_from_the_wait_for_
     assert watched.told == [(20, "ping")]
     watched.run(120)
     assert watched.told == [(20, "ping"), (120, "silent")]
+
+
+@pytest.mark.parametrize("fate", ["silent", "stuck"])
+def test_a_round_that_goes_on_after_a_stall_judges_nobody_by_what_it_has_not_read(
+    watched: Watched, fate: str
+) -> None:
+    deadlines = watched.watch(ping_interval=20, ping_timeout=10, write_timeout=5)
+    watched.run(20)
+    watched.jump(10.5)  # the time is given once more, to 40.5; it looks again at 35.5
+    assert watched.told == [(20, "ping")]
+    if fate == "stuck":
+        watched.buffered, watched.progress = 1, 33.0
+    watched.clock.advance(5.0)
+    reactor, (ours, peer) = watched.reactor, memory_pair()
+    sock: Any = ours
+    reactor.register(sock, EVENT_READ, lambda mask: watched.clock.advance(0.01))
+    peer.send(b"x")
+    assert reactor.step(budget=0.002).deferred == 1, "the timer is left over"
+    watched.clock.advance(60.0)
+    reactor.step(budget=0.002)
+    assert watched.told == [(20, "ping")]
+    # The next round reads what has come in the meantime.
+    reactor.unregister(sock)
+    watched.buffered = 0
+    life(watched, deadlines)
+    watched.run(reactor.now + 1)
+    assert watched.told == [(20, "ping")]
 
 
 # ---- a queue that does not move ----

@@ -40,6 +40,28 @@ def test_it_is_what_the_tally_says_at_one_moment() -> None:
     }
 
 
+def test_the_numbers_say_all_of_themselves() -> None:
+    assert repr(TrafficStats(Tally(), 5.0, 3, 4)) == (
+        "TrafficStats(bytes_received=0, bytes_sent=0, connections=3, messages_received=0,"
+        " messages_sent=0, openings=4, queue_age=0.0, queued=0, queues=0)"
+    )
+
+
+class Untouchable(set[Any]):
+    """Connections that may be counted, and not gone through."""
+
+    def __iter__(self) -> Any:
+        raise AssertionError("it goes through the connections")
+
+
+def test_it_costs_the_same_for_any_number_of_connections() -> None:
+    server = Server()
+    server.clients = Untouchable(range(10_000))
+    assert server.stats().connections == 10_000
+    server.clients = set()
+    server.close()
+
+
 def test_messages_count_once_however_they_come_and_go() -> None:
     with meet() as peer:
         opened = peer.server.stats()

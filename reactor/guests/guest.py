@@ -77,12 +77,16 @@ class Guest:
         wakeups: How often the host has called.
 
     Raises:
+        TypeError: What is to run is no reactor, as when a server is given, which has one.
         ValueError: The budget or the interval is not above zero.
     """
 
     def __init__(
         self, reactor: Reactor, *, budget: float | None = 0.004, interval: float = 0.01
     ) -> None:
+        if not hasattr(reactor, "interests"):
+            of = ": it is its `reactor` that runs" if hasattr(reactor, "reactor") else ""
+            raise TypeError(f"{type(reactor).__name__}, not a Reactor{of}")
         for name, seconds in (("budget", budget), ("interval", interval)):
             if seconds is not None and not seconds > 0:
                 raise ValueError(f"{name} of {seconds} seconds, not above zero")

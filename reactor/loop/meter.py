@@ -85,6 +85,11 @@ class ReactorStats:
         self.timers = timers
         self.calls = calls
 
+    def __repr__(self) -> str:
+        """Return all of it."""
+        values = (f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        return f"{type(self).__name__}({', '.join(values)})"
+
 
 class Meter:
     """Counts the steps of a reactor, their lag, and who was slow.

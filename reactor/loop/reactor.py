@@ -72,6 +72,8 @@ class Reactor(Rounds):
 
     Attributes:
         now: The time at which this step began, after its wait, in seconds of the clock.
+        heard: When it was last asked which sockets are ready: earlier than `now` in a step that
+            goes on with what another has left.
         clock: See the argument.
         ends: When the budget of this step ends, in seconds of the clock; `None` without one.
         host: The guest that this is run by, if it is: told of what it must know of.
@@ -117,10 +119,11 @@ class Reactor(Rounds):
             What it did, and what it left.
 
         Raises:
-            RuntimeError: It is called from inside a step, or after a `fork`.
+            RuntimeError: It is called from inside a step, by another thread than its guest's,
+                or after a `fork`.
             InvalidState: The reactor is closed.
         """
-        if self._stepping or self._closed:
+        if self._stepping or self._closed or self.host is not None:
             self._check_idle("step")
         made = self._made
         try:

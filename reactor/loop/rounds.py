@@ -65,7 +65,7 @@ class Rounds:
     ) -> None:
         self._selector = selector
         self.clock = clock
-        self.now = self._heard = self._ended = clock()
+        self.now = self.heard = self._ended = clock()
         self.ends: float | None = None
         self._meter = Meter(_NEVER if slow is None else slow)
         self._timers = TimerQueue()
@@ -96,7 +96,7 @@ class Rounds:
                 due = self._timers.next_when()
                 self._ready = found = self._selector.select(self._wait(timeout, due))
                 foreign = len(self._mailbox.cells)
-                self.now = self._heard = began = at = clock()
+                self.now = self.heard = began = at = clock()
                 ready, served = iter(found), len(found)
                 if due is not None and due <= began:
                     late = began - max(due, self._ended)
@@ -106,6 +106,7 @@ class Rounds:
                 ready, newest, soon, turns, foreign = self._left
                 served = length_hint(ready)
                 self.now = due = began = at = clock()
+                late = began - self._ended  # who was left over has waited
             ends = _NEVER
             if budget is not None:
                 self.ends = ends = began + max(budget, _LEAST)
@@ -170,7 +171,7 @@ class Rounds:
     ) -> int:
         """Note what of a round is left for the next step; return how many sockets."""
         sockets = length_hint(ready)
-        due = self._timers.is_due(self._heard, newest)
+        due = self._timers.is_due(self.heard, newest)
         self._deferred = sockets + due + soon + turns + foreign
         self._left = (ready, newest, soon, turns, foreign) if self._deferred else None
         return sockets
@@ -210,7 +211,7 @@ class Rounds:
     def _call_due(self, newest: int, at: float, ends: float) -> float:
         # The queue is looked up each time: a fork in a call leaves the child another one.
         while at < ends:
-            timer = self._timers.pop_due(self._heard, newest)
+            timer = self._timers.pop_due(self.heard, newest)
             if timer is None:
                 break
             fn, args = timer.fn, timer.args

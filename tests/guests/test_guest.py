@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reactor import InvalidState, Reactor
+from reactor import InvalidState, Reactor, Server
 from reactor.guests import guest as module
 from reactor.guests.guest import NEXT, Guest
 from reactor.loop.reactor import EVENT_READ, EVENT_WRITE
@@ -191,6 +191,14 @@ def test_sockets_that_were_watched_before_one_that_cannot_be_are_not_any_more(
         assert desk.log == [(own(blind), EVENT_READ), (own(blind), 0)]
         assert desk.mode == "ticks"
         blind.unregister(mine)  # of which the host hears nothing
+
+
+def test_a_server_is_no_reactor_and_is_told_where_it_has_one(reactor: Reactor) -> None:
+    server: Any = Server(reactor=reactor)
+    with pytest.raises(TypeError, match=r"^Server, .*: it is its `reactor` that runs$"):
+        Guest(server)
+    with pytest.raises(TypeError, match=r"^object, not a Reactor$"):
+        Desk(object())  # type: ignore[arg-type]
 
 
 def test_what_knows_no_host_can_watch_nothing_and_wait_for_nothing(reactor: Reactor) -> None:

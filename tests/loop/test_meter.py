@@ -36,6 +36,15 @@ def test_a_report_says_all_of_itself() -> None:
     assert repr(report) == "StepReport(handled=1, deferred=2, next_timeout=None, overrun=0.5)"
 
 
+def test_the_numbers_say_all_of_themselves() -> None:
+    shown = repr(ReactorStats(Meter(0.1), 1, 2, 3))
+    lag = repr((0,) * (len(LAG_BOUNDS) + 1))
+    assert shown == (
+        f"ReactorStats(calls=3, lag={lag}, sockets=1, stalls=0, steps=0, timers=2,"
+        " worst_lag=0.0)"
+    )
+
+
 def slow() -> None:
     """Blamed, and never called."""
 

@@ -1407,18 +1407,23 @@ def test_as_a_guest_it_is_guarded_between_steps_too(reactor: Reactor) -> None:
     errors: list[str] = []
 
     def work() -> None:
-        for use in (lambda: reactor.call_soon(nothing), lambda: reactor.call_later(1, nothing)):
+        for use in (
+            lambda: reactor.call_soon(nothing),
+            lambda: reactor.call_later(1, nothing),
+            lambda: reactor.step(),
+        ):
             try:
                 use()
             except RuntimeError as error:
                 errors.append(str(error))
 
     for host in (None, Host(reactor)):
-        reactor.host = host
+        reactor.host, reactor.thread = host, threading.get_ident()
         worker = threading.Thread(target=work)
         worker.start()
         worker.join()
-        assert len(errors) == 2 * (host is not None)
+        assert len(errors) == 3 * (host is not None)
+    assert reactor.thread == threading.get_ident()
 
 
 # ---- what it has done, and has in hand ----

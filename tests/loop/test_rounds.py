@@ -349,6 +349,19 @@ def test_what_was_late_for_a_slow_call_is_not_a_second_stall(load: Load) -> None
     assert told == [pytest.approx(60.0)]
 
 
+def test_a_stall_in_the_middle_of_a_round_is_one_too(load: Load) -> None:
+    reactor, told = load.reactor, []
+    reactor.onstall = told.append
+    for number in range(3):
+        reactor.call_soon(load.take, number, 3 * MS)
+    assert reactor.step(budget=2 * MS).deferred == 2
+    load.clock.advance(60.0)
+    reactor.step(budget=1.0)
+    reactor.step()
+    assert told == [pytest.approx(60.0)]
+    assert (reactor.stats().stalls, reactor.stats().worst_lag) == (1, pytest.approx(60.0))
+
+
 def test_the_clock_that_is_awake_stands_still_in_stalls(load: Load) -> None:
     reactor = load.reactor
     began = reactor.awake
