@@ -131,3 +131,8 @@ def __getattr__(name: str) -> Any:
 
         return getattr(deflate, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the names, those that are not imported yet included."""
+    return sorted({*globals(), *__all__})

@@ -304,7 +304,7 @@ class Outbox:
             self._write_part(stream, *part)
         if self._stream is stream and (part is None or part[2]):
             self._stream = None
-            self._written(stream.message)
+            self._written(stream.message, stream.begun)
 
     def _ask(self, stream: _Stream) -> tuple[int, bytes, bool] | None:
         """Return the next part; `None` if there is none, or none any more."""
@@ -375,8 +375,8 @@ class Outbox:
 
     # ---- onsent ----
 
-    def _written(self, message: object) -> None:
-        self._transport.tally.messages_sent += 1
+    def _written(self, message: object, framed: bool = True) -> None:
+        self._transport.tally.messages_sent += framed  # there may have been no part of it
         if self.tells:
             self._unplaced.append(message)
             if self._transport.settled:

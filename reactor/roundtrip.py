@@ -18,6 +18,7 @@ _SIZE = len(_MARK) + 8
 _MICROSECONDS = 1e6
 # The weight of a new sample: RFC 3550 §6.4.1 has it for the jitter.
 _GAIN = 1 / 16
+_NEVER = -(1 << 63)
 
 
 class RoundTrips:
@@ -34,7 +35,8 @@ class RoundTrips:
     __slots__ = ("_first", "_last", "jitter", "offset", "rtt")
 
     def __init__(self) -> None:
-        self._first = self._last = -(1 << 63)
+        # Answers are between these; none is, before the first ping.
+        self._first, self._last = 0, _NEVER
         self.rtt: float | None = None
         self.jitter: float | None = None
         self.offset: float | None = None
@@ -42,11 +44,18 @@ class RoundTrips:
     def stamp(self, now: float) -> bytes:
         """Return the payload of a ping that is sent now."""
         # Two in the same microsecond are told apart.
-        self._last = stamp = max(self._last + 1, int(now * _MICROSECONDS))
+        stamp = max(self._last + 1, int(now * _MICROSECONDS))
+        if self._last == _NEVER:
+            self._first = stamp - 1
+        self._last = stamp
         return _MARK + stamp.to_bytes(8, "big", signed=True)
 
     def answered(self, payload: bytes, now: float) -> None:
-        """Take the payload of a pong; one that we have not sent, or had, changes nothing."""
+        """Take the payload of a pong; one that we have had changes nothing.
+
+        Nor does one from before our first ping, or after the last: a peer that makes up its
+        answers can be as far away as it likes, but no longer than it has been pinged.
+        """
         stamp = _time_in(payload)
         if stamp is None or not self._first < stamp <= self._last:
             return

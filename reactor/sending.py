@@ -243,11 +243,15 @@ class Sending(Told):
         """
         if self._session.state is not _OPEN:
             return False
-        self._tally.messages_sent += 1
         transport = self._transport
         waiting = transport.buffered
-        if waiting and waiting + len(frame) > self._settings.max_write_queue:
-            return self.has_room(len(frame)) and transport.write(frame)
+        if (
+            waiting
+            and waiting + len(frame) > self._settings.max_write_queue
+            and not self.has_room(len(frame))
+        ):
+            return False
+        self._tally.messages_sent += 1
         return transport.write(frame)
 
     def _make_outbox(self, tells: bool = False) -> Outbox:

@@ -88,6 +88,14 @@ def test_to_import_the_package_imports_nothing_of_what_is_asked_for_later() -> N
     assert done.stdout.splitlines() == ["", "Client True"]
 
 
+def test_what_is_imported_later_can_be_seen_before() -> None:
+    assert {*reactor.__all__, "__version__"} <= set(dir(reactor))
+    script = "import reactor; print(*dir(reactor))"
+    command = [sys.executable, "-W", "error", "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {*reactor.__all__, "__version__"} <= set(done.stdout.split())
+
+
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     assert not hasattr(reactor, "client_")
     with pytest.raises(AttributeError, match=r"module 'reactor' has no attribute 'Clients'"):

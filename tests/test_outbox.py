@@ -121,7 +121,9 @@ def test_each_part_is_a_fragment_and_an_empty_one_is_the_last(
 def test_an_iterable_without_parts_sends_nothing(empty: Any) -> None:
     with Line() as line:
         assert line.client.send(empty) is True
+        assert line.transport.tally.messages_sent == 0
         assert line.client.send("next") is True
+        assert line.transport.tally.messages_sent == 1
         assert line.read_all() == [(TEXT, b"next")]
         assert line.server.names() == ["onopen"]
 

@@ -52,6 +52,26 @@ def test_two_in_one_tick_of_a_coarse_clock_are_two() -> None:
 
 
 @pytest.mark.parametrize(
+    "stamp", [-(1 << 63), -(1 << 63) + 1, -1, 0, 1, 99_999_999, (1 << 63) - 1]
+)
+def test_an_answer_from_before_the_first_ping_changes_nothing(stamp: int) -> None:
+    trips = RoundTrips()
+    made_up = b"wsrt" + stamp.to_bytes(8, "big", signed=True)
+    trips.answered(made_up, 100.0)
+    sent = trips.stamp(100.0)
+    trips.answered(made_up, 100.5)
+    assert (trips.rtt, trips.jitter) == (None, None)
+    trips.answered(sent, 100.5)
+    assert trips.rtt == pytest.approx(0.5)
+
+
+def test_times_before_zero_are_times() -> None:
+    trips = RoundTrips()
+    answer(trips, -5.0, 0.25)
+    assert trips.rtt == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
     "payload",
     [b"", b"wsrt", b"12345678", b"wsrt" + bytes(7), b"wsrt" + bytes(9), b"xxxx" + bytes(8)],
 )

@@ -242,12 +242,14 @@ def test_what_is_too_much_for_the_queue_meets_the_policy(
     send = SENDERS[sender]
     with Line(max_write_queue=20 * KIB, overflow=policy, fragment_size=fragment_size) as line:
         fill(line, 20 * KIB - 50)
+        assert line.transport.tally.messages_sent == 1
         if policy == "error":
             with pytest.raises(QueueFull) as caught:
                 send(line.client)
             assert caught.value.limit == 20 * KIB < caught.value.size
         else:
             assert not send(line.client)
+        assert line.transport.tally.messages_sent == 1
         assert line.server.errors() == []
         line.settle()
         if policy == "close":

@@ -22,13 +22,26 @@ if TYPE_CHECKING:
     from .guest import Guest
     from .pygame import PygameGuest
     from .qt import QtGuest
+    from .streams import AsyncConnection
     from .tk import TkGuest
 
-__all__ = ["AsyncioGuest", "GLibGuest", "Guest", "PygameGuest", "QtGuest", "TkGuest"]
+__all__ = [
+    "AsyncConnection",
+    "AsyncioGuest",
+    "GLibGuest",
+    "Guest",
+    "PygameGuest",
+    "QtGuest",
+    "TkGuest",
+]
 
 
-def __getattr__(name: str) -> type[Guest]:
-    """Import the guest of this name (PEP 562)."""
+def __getattr__(name: str) -> type[AsyncConnection | Guest]:
+    """Import the class of this name (PEP 562)."""
+    if name == "AsyncConnection":
+        from .streams import AsyncConnection
+
+        return AsyncConnection
     if name == "AsyncioGuest":
         from .asyncio import AsyncioGuest
 

@@ -38,7 +38,8 @@ class AsyncConnection:
     """A WebSocket to a server, in asyncio; made by `AsyncioGuest.connect`.
 
     It is to be iterated over for its messages, and a context manager, which closes it; after
-    an exception it is dropped.
+    an exception it is dropped. It is the guest that runs it: after that has been stopped,
+    nothing comes any more, not even the end.
 
     Attributes:
         client: The `Client` underneath, for all that is not here; `close_code` is its too.
