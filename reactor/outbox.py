@@ -381,9 +381,12 @@ class Outbox:
             self._unplaced.append(message)
             if self._transport.settled:
                 self._place()
-            if not self._looking:
-                self._looking = True
-                self._sender.reactor.call_soon(self._look)
+            self._look_later()
+
+    def _look_later(self) -> None:
+        if not self._looking:
+            self._looking = True
+            self._sender.reactor.call_soon(self._look)
 
     def _look(self) -> None:
         """Tell of what was written, now that nobody is inside a call of `send`."""
@@ -405,6 +408,9 @@ class Outbox:
                 transport.moved = self._tell_sent
                 return
             self._sender.message_sent(placed.popleft()[1])
+            if placed and self._sender.reactor.out_of_time and not transport.closed:
+                self._look_later()
+                break
         transport.moved = None
 
     def end(self) -> None:

@@ -1281,6 +1281,50 @@ def test_who_does_not_read_has_been_sent_nothing(is_client: bool) -> None:
         assert line.server.sent() == ["a" * 100, parts.running, "b" * 100]
 
 
+@pytest.mark.parametrize("queued", [False, True], ids=["at once", "later"])
+def test_within_a_budget_no_more_is_told_than_there_is_time_for(queued: bool) -> None:
+    def take(client: Connection, message: Any) -> None:
+        line.clock.advance(1.0)
+
+    with Line(server=Noting, do={"onsent": take}) as line:
+        if queued:
+            line.stop_reading()
+        for number in range(10):
+            line.client.send(str(number))
+        if queued:
+            line.step()
+            line.peer.capacity = 1 << 62
+        told = []
+        while len(line.server.sent()) < 10:
+            line.reactor.step(budget=2.5)
+            told.append(len(line.server.sent()))
+            assert len(told) < 20
+        assert [more - less for less, more in zip([0, *told], told) if more > less] == [
+            3,
+            3,
+            3,
+            1,
+        ]
+        assert line.server.sent() == [str(number) for number in range(10)]
+        assert line.transport.moved is None
+
+
+@pytest.mark.parametrize("how", ["abort", "lost"])
+def test_what_there_was_no_time_to_tell_is_told_before_the_end(how: str) -> None:
+    def take(client: Connection, message: Any) -> None:
+        line.clock.advance(1.0)
+
+    with Line(server=Noting, do={"onsent": take}) as line:
+        for number in range(5):
+            line.client.send(str(number))
+        line.reactor.step(budget=0.5)
+        assert line.server.sent() == ["0"]
+        (line.client.abort if how == "abort" else line.peer.close)()
+        line.settle()
+        assert line.server.sent() == [str(number) for number in range(5)]
+        assert line.server.names() == ["onopen", *["onsent"] * 5, "onclose"]
+
+
 def test_each_message_is_told_when_its_last_byte_has_left() -> None:
     with Line(server=Noting) as line:
         line.stop_reading()

@@ -297,6 +297,7 @@ class Reactor(Rounds):
 
         Raises:
             AttributeError: The selector has none (`SelectSelector`).
+            ValueError: The reactor is closed.
         """
         return self._selector.fileno()  # type: ignore[attr-defined, no-any-return]
 
@@ -310,7 +311,9 @@ class Reactor(Rounds):
         return self._wait(None, self._timers.next_when())
 
     def interests(self) -> list[tuple[FileDescriptorLike, int]]:
-        """Return the sockets that are waited for, each with its events."""
+        """Return what is waited for, each with its events; nothing once it is closed."""
+        if self._closed:
+            return []
         return [(key.fileobj, key.events) for key in self._selector.get_map().values()]
 
     def stats(self) -> ReactorStats:

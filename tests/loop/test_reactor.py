@@ -1403,6 +1403,16 @@ def test_a_host_is_told_of_each_change_of_what_is_waited_for(reactor: Reactor) -
     assert [events for _, events in reactor.interests()] == [1], "its own wake socket"
 
 
+def test_a_closed_reactor_waits_for_nothing() -> None:
+    reactor = Reactor()
+    reactor.close()
+    assert reactor.interests() == []
+    assert reactor.next_timeout() is None
+    assert reactor.stats().sockets == 0
+    with pytest.raises(ValueError, match="closed"):
+        reactor.fileno()
+
+
 def test_as_a_guest_it_is_guarded_between_steps_too(reactor: Reactor) -> None:
     errors: list[str] = []
 
