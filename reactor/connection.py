@@ -577,7 +577,7 @@ class Connection(Sending):
         if self._outbox is not None:
             self._outbox.drop()
 
-    def blame(self) -> object:
+    def answers_for(self) -> object:
         """Return who may be to blame when input took long; called by the reactor's meter."""
         in_parts = self.listens_to("onfragment")
         return self.name_of(self.onfragment if in_parts else self.onmessage)

@@ -88,4 +88,4 @@ def test_a_slow_handler_is_named_after_the_clients() -> None:
         client = Named("ws://192.0.2.1/", reactor=reactor, onmessage=print)
         link = link_of(client)  # type: ignore[arg-type]
         assert link.name_of(link.onping) == f"{__name__}.Named.onping"
-        assert link.blame() == "builtins.print"
+        assert link.answers_for() == "builtins.print"

@@ -242,7 +242,7 @@ class _Call:
         finally:
             self._done.set()
 
-    def blame(self) -> object:
+    def answers_for(self) -> object:
         """Return who may be to blame when it took long; called by the reactor's meter."""
         return self._fn
 

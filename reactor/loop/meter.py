@@ -18,6 +18,7 @@ from .timers import STALL
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 # A step with less lag is not looked at, in seconds: the first of the bounds.
 NOTABLE = 0.001
@@ -156,14 +157,27 @@ class Meter:
 def culprit(callback: object) -> str:
     """Return the name of what a callback calls, which can be the name already.
 
-    One of a socket is named after whom it serves: its owner's `blame` says who that is.
+    One of a socket is named after whom it serves: its owner's `answers_for` says who that is.
     """
+    from functools import partial  # late: it is for the slow ones alone
+
     while not isinstance(callback, str):
+        while isinstance(callback, partial):
+            callback = callback.func
         owner = getattr(callback, "__self__", callback)
-        blame: Callable[[], object] | None = getattr(owner, "blame", None)
-        if blame is None:
-            name: str | None = getattr(callback, "__qualname__", None)
-            module = getattr(callback, "__module__", None)  # none of a built-in method
-            return f"{module}.{name}" if name and module else name or repr(callback)
-        callback = blame()
+        # Of its class: an object can make up any attribute that it is asked for.
+        answers_for: Callable[[Any], object] | None = getattr(type(owner), "answers_for", None)
+        if answers_for is None:
+            return _name(callback)
+        callback = answers_for(owner)
     return callback
+
+
+def _name(callback: object) -> str:
+    name = getattr(callback, "__qualname__", None)
+    if not isinstance(name, str):
+        # Not its `repr`, which can be long, can raise, and may be another for each.
+        callback = type(callback)
+        name = callback.__qualname__
+    module = getattr(callback, "__module__", None)  # none of a built-in method
+    return f"{module}.{name}" if isinstance(module, str) else name

@@ -326,7 +326,7 @@ class Reactor(Rounds):
         """Name a callback in the log if it took longer than `slow_callback`.
 
         Args:
-            callback: A function, or what answers for one by a method `blame`.
+            callback: A function, or what answers for one by a method `answers_for`.
             began: When it was called, in seconds of the clock.
             ended: When it returned.
         """

@@ -208,7 +208,7 @@ class Tls:
         """What is received and sent, encrypted, and what is queued, is added to this."""
         return self.below.tally
 
-    def blame(self) -> object:
+    def answers_for(self) -> object:
         """Return whom it serves, who may be to blame when that took long."""
         return self.below.events
 

@@ -159,7 +159,7 @@ class Transport(Pollable):
             reactor.release(self)  # as when the system's selector takes no more
             raise
 
-    def blame(self) -> object:
+    def answers_for(self) -> object:
         """Return whom it serves, who may be to blame when that took long."""
         return self.events
 
@@ -397,17 +397,23 @@ class Transport(Pollable):
         self.broken = self._finishing = True
         self._reactor.call_soon(self._read_rest, error)
 
-    def _read_rest(self, error: OSError) -> None:
+    def _read_rest(self, error: OSError, reads: int = _LAST_READS) -> None:
         # Paused or not: nothing more will come, and nothing else be told.
+        later = False
         try:
-            for _ in range(_LAST_READS):
+            while reads and not later:
                 data = self._read_last()
                 if not data:
                     break
+                reads -= 1
                 self.tally.bytes_received += len(data)
                 self.received(data)
+                later = self._reactor.out_of_time
         finally:
-            self._lost(error)
+            if later:
+                self._reactor.call_soon(self._read_rest, error, reads)
+            else:
+                self._lost(error)
 
     def _read_last(self) -> bytes:
         try:

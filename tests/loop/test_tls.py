@@ -1467,4 +1467,4 @@ def test_it_counts_with_the_transport_below_and_blames_whom_it_serves(reactor: R
     end, _ = meet(reactor)
     assert end.transport.tally is end.transport.below.tally
     assert end.transport.tally.bytes_received > 0
-    assert end.transport.blame() is end.transport.below.blame() is end
+    assert end.transport.answers_for() is end.transport.below.answers_for() is end

@@ -871,6 +871,23 @@ def test_no_more_than_a_megabyte_is_read_of_a_peer_that_is_lost(
     assert end.errors == [PIPE]
 
 
+def test_within_a_budget_no_more_is_read_of_it_than_there_is_time_for(
+    reactor: Reactor, clock: FakeClock, end: End, peer: MemorySocket
+) -> None:
+    end.transport.pause()
+    peer.send(b"x" * (20 * READ_SIZE))
+    send_of(end, [PIPE])
+    end.write(b"x")
+    end.on_input = lambda: clock.advance(1.0)
+    sizes = []
+    while not end.errors:
+        reactor.step(budget=2.5)
+        sizes.append(len(end.input) // READ_SIZE)
+    assert sizes == [3, 6, 9, 12, 15, 16]
+    assert end.log == [*["received"] * 16, "gone"]
+    assert end.errors == [PIPE]
+
+
 def test_what_had_come_may_end_it_all(reactor: Reactor, end: End, peer: MemorySocket) -> None:
     end.transport.pause()
     peer.send(b"x" * (2 * READ_SIZE))
@@ -1274,4 +1291,4 @@ def test_a_socket_that_the_selector_refuses_is_closed() -> None:
 
 
 def test_it_blames_whom_it_serves(end: End) -> None:
-    assert end.transport.blame() is end
+    assert end.transport.answers_for() is end
