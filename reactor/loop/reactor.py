@@ -95,6 +95,7 @@ class Reactor(Rounds):
         super().__init__(selector, clock, slow_callback)
         self.host: Host | None = None
         self.thread = get_ident()
+        self._timers = TimerQueue(self.check_thread)
         self._pollables: set[Pollable] = set()
         self._services: dict[Service, None] = {}
         self._signals: SignalTrap | None = None
@@ -192,6 +193,7 @@ class Reactor(Rounds):
 
     def shutdown(self) -> None:
         """Stop gracefully: tell each service to stop, and `stop` when the last has ended."""
+        self.check_thread()
         for service in list(self._services):
             service.stop()
         if not self._services:
@@ -199,6 +201,7 @@ class Reactor(Rounds):
 
     def attach(self, service: Service) -> None:
         """Have `shutdown` stop `service` too."""
+        self.check_thread()
         self._services[service] = None
 
     def detach(self, service: Service) -> None:
@@ -250,6 +253,8 @@ class Reactor(Rounds):
             self._stepping = False
 
     def _let_go(self) -> None:
+        self._left = None
+        self._ready = []
         self._selector.close()
         self._wakeup.close()
         self._timers = TimerQueue()
@@ -468,8 +473,10 @@ class Reactor(Rounds):
                 self.host.watched(pollable.sock, 0)
         except (KeyError, ValueError):
             pass  # a paused socket is not registered; one closed behind our back has no number
-        pollable.dispose()
-        self._pollables.discard(pollable)
+        finally:
+            # Also if the host raises: nobody else would close it.
+            pollable.dispose()
+            self._pollables.discard(pollable)
 
     # ---- inside ----
 

@@ -109,7 +109,8 @@ class Rounds:
                 late = began - self._ended  # who was left over has waited
             ends = _NEVER
             if budget is not None:
-                self.ends = ends = began + max(budget, _LEAST)
+                # In this order: what is not a number is the least.
+                self.ends = ends = began + max(_LEAST, budget)
             slow = self._meter.slow
             for key, mask in ready:
                 if stale and key.fd in stale:

@@ -60,9 +60,14 @@ class Timer:
         return self._queue is not None
 
     def cancel(self) -> None:
-        """Do not call it; allowed at any time and any number of times."""
+        """Do not call it; allowed at any time and any number of times.
+
+        Raises:
+            RuntimeError: It is another thread than the reactor's that says so.
+        """
         queue = self._queue
         if queue is not None:
+            queue.check()
             self.retire()
             queue.count_cancelled()
 
@@ -74,18 +79,23 @@ class Timer:
 
 
 def _nothing() -> None:
-    """What a timer calls that is over."""
+    """What a timer calls that is over; and what a queue that anyone may use asks."""
 
 
 class TimerQueue:
-    """Timers in the order of their time, and of their making where that is equal."""
+    """Timers in the order of their time, and of their making where that is equal.
 
-    __slots__ = ("_cancelled", "_count", "_heap")
+    Args:
+        check: Called before a timer is cancelled; raises if this thread must not.
+    """
+
+    __slots__ = ("_cancelled", "_count", "_heap", "check")
 
     # Below this size a heap is not worth making anew.
     _SMALL = 64
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[], object] = _nothing) -> None:
+        self.check = check
         self._heap: list[tuple[float, int, Timer]] = []
         self._count = 0
         self._cancelled = 0

@@ -608,7 +608,12 @@ def test_use_from_another_thread_raises_during_a_step(reactor: Reactor) -> None:
     pollable = Pollable(sock)
     reactor.register(one, EVENT_READ, nothing)
     reactor.adopt(pollable)
+    timer, repeated = reactor.call_later(1, nothing), reactor.call_every(1, nothing)
     uses: list[Callable[[], object]] = [
+        timer.cancel,
+        repeated.cancel,
+        reactor.shutdown,
+        lambda: reactor.attach(None),  # type: ignore[arg-type]
         lambda: reactor.step(0),
         lambda: reactor.run(),
         lambda: reactor.close(),
@@ -642,6 +647,10 @@ def test_use_from_another_thread_raises_during_a_step(reactor: Reactor) -> None:
         " call_soon_threadsafe, send_threadsafe and stop only"
     }
     assert not one.closed
+    assert timer.active
+    assert repeated.active
+    timer.cancel()
+    repeated.cancel()
     assert reactor.next_timeout() is None
     reactor.release(pollable)
 
@@ -1411,6 +1420,41 @@ def test_a_closed_reactor_waits_for_nothing() -> None:
     assert reactor.stats().sockets == 0
     with pytest.raises(ValueError, match="closed"):
         reactor.fileno()
+
+
+def test_a_host_that_raises_keeps_no_socket_open(reactor: Reactor) -> None:
+    host: Any = Host(reactor)
+    sock: Any = memory_pair()[0]
+    pollable = Pollable(sock)
+    reactor.adopt(pollable)
+    reactor.register(sock, EVENT_READ, nothing)
+
+    def watched(sock: Any, events: int) -> None:
+        raise LookupError("the window is gone")
+
+    host.watched = watched
+    with pytest.raises(LookupError):
+        reactor.release(pollable)
+    assert sock.closed
+    assert [events for _, events in reactor.interests()] == [1], "its own wake socket"
+    reactor.release(pollable)
+
+
+def test_what_a_closed_reactor_has_left_over_is_not_kept(
+    reactor: Reactor, clock: FakeClock
+) -> None:
+    sock: Any = memory_pair()[0]
+    sock.other.send(b"x")
+    reactor.register(sock, EVENT_READ, lambda mask: clock.advance(1))
+    kept = [weakref.ref(sock)]
+    for _ in range(2):
+        reactor.call_soon(clock.advance, 1)
+    assert reactor.step(budget=0.5).deferred == 2
+    reactor.close()
+    assert reactor.next_timeout() is None
+    del sock
+    gc.collect()
+    assert kept[0]() is None
 
 
 def test_as_a_guest_it_is_guarded_between_steps_too(reactor: Reactor) -> None:

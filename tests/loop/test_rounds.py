@@ -119,7 +119,7 @@ def test_what_was_not_reached_comes_before_what_has_had_its_turn(load: Load) -> 
     assert load.calls == [*[0, 1, 2, 3, 4] * 3, 0, 1]
 
 
-@pytest.mark.parametrize("budget", [0, -1.0, 1e-9])
+@pytest.mark.parametrize("budget", [0, -1.0, 1e-9, -math.inf, math.nan])
 def test_with_next_to_no_budget_a_step_makes_one_call_of_whatever_kind(
     load: Load, budget: float
 ) -> None:
