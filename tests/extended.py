@@ -128,9 +128,9 @@ class ExtendedVisitor(Visitor):
         self._session = ExtendedSession(
             self, codecs, client=True, max_message=1 << 40, max_fragments=1 << 40
         )
-        self._packer = Packer(codecs, True)
+        self._own = Packer(codecs, True)
 
-    def say(self, message: str | bytes, compress: bool | None = True) -> None:
+    def speak(self, message: str | bytes, compress: bool | None = True) -> None:
         """Send a message through the extensions, and let the server answer."""
         whole = TextMessage(message) if isinstance(message, str) else BinaryMessage(message)
-        self.deliver(self._packer.pack(whole, compress))
+        self.deliver(self._own.pack(whole, compress))

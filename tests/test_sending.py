@@ -375,7 +375,7 @@ def test_through_extensions_both_sides_understand_each_other() -> None:
         client = visitor.server.met[-1]
         for message in ("a" * 1000, b"b", TextMessage("c"), ["d", "e"], bytearray(b"f")):
             assert client.send(message)
-            visitor.say("echo " * 100)
+            visitor.speak("echo " * 100)
         assert visitor.received == ["a" * 1000, b"b", "c", "de", b"f"]
         assert visitor.server.messages() == ["echo " * 100] * 5
 

@@ -264,7 +264,7 @@ def test_a_server_compresses_if_it_is_told_to_and_has_the_extensions_it_is_given
     offered = [PerMessageDeflate(), Flip(), DeflateFrame()]
     peer = ExtendedVisitor(server, server.reactor.clock, offered)
     assert peer.agreed == server.met[0].extensions == agreed
-    peer.say("squeezed " * 100)
+    peer.speak("squeezed " * 100)
     assert peer.received == ["squeezed " * 200]
     server.reactor.close()
 
@@ -300,7 +300,7 @@ def test_an_extension_that_fails_in_a_message_fails_that_connection_alone(
     flip.made[0].encode = raiser(LookupError("of the encoder"))  # type: ignore[method-assign]
     flip.made[1].decode = raiser(LookupError("of the decoder"))  # type: ignore[method-assign]
     server.broadcast("to all")
-    peers[1].say("to nobody")
+    peers[1].speak("to nobody")
     for peer in peers:
         peer.settle()
     assert [peer.closed for peer in peers] == [(1011, "an extension failed")] * 2 + [None]

@@ -163,6 +163,11 @@ class Rounds:
         return self.now - self._meter.stalled
 
     @property
+    def stalled(self) -> float:
+        """For how long the loop did not run so far, in seconds; see `onstall`."""
+        return self._meter.stalled
+
+    @property
     def slow(self) -> float:
         """A call that takes longer is named in the log, in seconds."""
         return self._meter.slow

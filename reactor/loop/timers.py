@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
         now: float
 
+        @property
+        def stalled(self) -> float:
+            """For how long the loop did not run so far, in seconds."""
+
         def call_later(self, delay: float, fn: Callable[..., object], *args: object) -> Timer:
             """Call `fn(*args)` once, `delay` seconds from now."""
 
@@ -233,17 +237,21 @@ class Deadline:
         fn: What to call, without arguments.
     """
 
-    __slots__ = ("_calls", "_delay", "_fn", "_forgiven", "_timer")
+    __slots__ = ("_calls", "_delay", "_fn", "_forgiven", "_stalled", "_timer")
 
     def __init__(self, calls: Calls, delay: float, fn: Callable[[], object]) -> None:
         self._calls = calls
         self._delay = delay
         self._fn = fn
         self._forgiven = False
+        self._stalled = calls.stalled
         self._timer = calls.call_later(delay, self._due)
 
     def _due(self) -> None:
-        if self._calls.now - self._timer.when >= STALL and not self._forgiven:
+        # A stall before this one is over, and has taken of the time as well.
+        late = self._calls.now - self._timer.when
+        held_up = late >= STALL or self._calls.stalled > self._stalled
+        if held_up and not self._forgiven:
             self._forgiven = True
             self._timer = self._calls.call_later(self._delay, self._due)
         else:

@@ -46,7 +46,7 @@ def test_the_numbers_say_all_of_themselves() -> None:
     )
 
 
-def slow() -> None:
+def slow(*args: Any) -> None:
     """Blamed, and never called."""
 
 

@@ -367,6 +367,20 @@ def test_a_loop_that_was_held_up_gives_the_time_once_more(
     assert calls == [129]
 
 
+def test_a_stall_in_the_middle_takes_of_the_time_too(
+    reactor: Reactor, clock: FakeClock
+) -> None:
+    calls: list[float] = []
+    Deadline(reactor, 10, lambda: calls.append(clock.now - 1000))
+    for _ in range(2):
+        reactor.call_soon(clock.advance, 4.9)
+        reactor.step()
+    for _ in range(30):
+        clock.advance(0.5)
+        reactor.step()
+    assert calls == [pytest.approx(20.3)]
+
+
 def test_a_deadline_that_is_cancelled_is_not_called(reactor: Reactor, clock: FakeClock) -> None:
     calls: list[float] = []
     for late in (0, 60):
