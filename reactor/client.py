@@ -291,7 +291,7 @@ class Client(Told):
         """Return what all its connections have carried so far, and what waits."""
         open_now = self._link is not None and self._link.ready_state is State.OPEN
         trying = self._attempt is not None
-        return TrafficStats(self.tally, self.reactor.clock(), open_now, trying)
+        return TrafficStats(self.tally, self.reactor.clock(), int(open_now), int(trying))
 
     def send(self, message: Sendable, compress: bool | None = None) -> bool:
         """Send a message, or keep it until there is a connection, if `hold` has room for it.

@@ -235,7 +235,11 @@ class Connection(Sending):
         finally:
             transport.uncork()
         if rest and not transport.closed:
-            transport.received(rest)
+            if self._session.state is not State.CLOSED and self._reactor.out_of_time:
+                self._keep(rest)
+                self._hold(True)
+            else:
+                transport.received(rest)
 
     def start(self) -> None:
         """Be open, without a word; called once, before all else."""

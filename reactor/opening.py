@@ -236,6 +236,7 @@ class Opening:
             found = server.policy.check(request)
             # One that counts its clients by `__len__` is false while it is empty.
             handlers = server if found is None else found
+        began = server.reactor.clock()
         try:
             answer = handlers.onrequest(request)
             fields = () if isinstance(answer, Response) else answer or ()
@@ -243,6 +244,8 @@ class Opening:
         except Exception:
             logger().exception("onrequest raised for %s", printable(repr(request)))
             raise HandshakeError(500, "the server failed to answer") from None
+        finally:
+            server.reactor.took(handlers.onrequest, began, server.reactor.clock())
         if self._transport.closed:
             return  # by onrequest, as when it stops the server
         if isinstance(answer, Response):
@@ -312,7 +315,8 @@ class Opening:
         if transport.closed:
             return
         patience = self.server.settings.write_timeout if transport.buffered else LINGER
-        if reactor.now >= transport.progress + patience:
+        # By `heard`: whether it has read in a stall is known when the sockets were asked again.
+        if reactor.heard >= transport.progress + patience:
             transport.abort()
         else:
             self._timer = reactor.call_later(LINGER, self._linger)

@@ -1881,6 +1881,33 @@ def test_within_a_budget_one_connection_takes_no_more_messages_than_there_is_tim
         assert peer.server.ends() == []
 
 
+@pytest.mark.parametrize("then", ["goes on", "pauses", "closes", "aborts"])
+def test_within_a_budget_what_came_behind_the_handshake_waits_for_the_next_step(
+    then: str,
+) -> None:
+    def opened(client: Connection) -> None:
+        server.reactor.clock.advance(1.0)  # type: ignore[attr-defined]
+        if then != "goes on":
+            {"pauses": client.pause, "closes": client.close, "aborts": client.abort}[then]()
+
+    server = recorder(do={"onopen": opened})
+    reactor = server.reactor
+    reactor.call_soon(call, server, plain_frame("one") + plain_frame("two"))
+    reactor.step(budget=0.5)
+    assert server.names() == ["onopen"]
+    for _ in range(3):
+        reactor.step()
+    heard = ["one", "two"] if then == "goes on" else []
+    assert [entry[1] for entry in server.log if entry[0] == "onmessage"] == heard
+    assert server.names().count("onclose") == (then == "aborts")
+    if then == "pauses":
+        server.clients.copy().pop().resume()
+        for _ in range(3):
+            reactor.step()
+        assert server.names() == ["onopen", "onmessage", "onmessage"]
+    reactor.close()
+
+
 def test_within_a_budget_parts_of_messages_are_taken_one_by_one_too() -> None:
     parts: list[Any] = []
 

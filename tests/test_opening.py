@@ -24,6 +24,7 @@ from reactor import (
     Response,
     Server,
 )
+from reactor.loop.reactor import EVENT_READ
 from reactor.loop.transport import LINGER
 from reactor.protocol.auth import digest_response
 from reactor.protocol.extensions import Codec
@@ -416,6 +417,14 @@ def test_a_long_target_is_cut_in_the_log(wire: Wire, log: pytest.LogCaptureFixtu
     wire.send(opening("/" + "%1b" * 2000))
     assert all(len(record.getMessage()) < 300 for record in log.records)
     assert len(log.records) == 2
+
+
+def test_an_onrequest_that_takes_long_is_named(
+    wire: Wire, log: pytest.LogCaptureFixture
+) -> None:
+    wire.server.answer = lambda request: wire.clock.advance(0.5)
+    wire.send(opening())
+    assert f"{__name__}.Recorder.onrequest took 0.500 s" in log.text
 
 
 def test_a_keyboard_interrupt_in_onrequest_is_not_swallowed(wire: Wire) -> None:
@@ -840,6 +849,28 @@ def test_a_large_answer_waits_for_who_reads_slowly_and_not_for_who_does_not(
     assert not wire.dropped()
     wire.advance(LINGER + 0.1)
     assert wire.dropped()
+    assert len(wire.sock.inbox) == 100_000
+
+
+def test_who_reads_slowly_is_not_cut_off_by_a_stall_in_the_middle_of_a_round(
+    wires: Callable[..., Wire],
+) -> None:
+    wire = wires(write_timeout=7)
+    wire.sock.capacity = 100_000
+    wire.server.answer = lambda request: Response(200, body=b"x" * 300_000)
+    wire.send(plain())
+    wire.clock.advance(LINGER)
+    busy: Any
+    busy, other = memory_pair()
+    other.send(b"x")
+    wire.reactor.register(busy, EVENT_READ, lambda mask: wire.clock.advance(0.01))
+    assert wire.reactor.step(budget=0.001).deferred == 1, "the look is left over"
+    wire.sock.recv(50_000)
+    wire.clock.advance(60)
+    wire.reactor.step(budget=0.001)
+    wire.reactor.unregister(busy)
+    wire.settle()
+    assert not wire.dropped()
     assert len(wire.sock.inbox) == 100_000
 
 

@@ -96,8 +96,9 @@ class AsyncioGuest(Guest):
                 `onpong` and `onsent`.
 
         Returns:
-            What is to be awaited, once: it raises what `Client` would tell `onerror`, such as
-            `HandshakeError`, `OSError` or `TimeoutError`; and what `Client` itself raises.
+            What is to be awaited, once, for an `AsyncConnection`: it raises what `Client` would
+            tell `onerror`, such as `HandshakeError`, `OSError` or `TimeoutError`; and what
+            `Client` itself raises.
 
         Raises:
             InvalidState: The guest does not run.

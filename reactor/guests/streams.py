@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 
 from ..client import Client
-from ..errors import ConnectionClosed
+from ..errors import ConnectionClosed, InvalidState
 from ..protocol.session import State
 
 TYPE_CHECKING = False
@@ -242,6 +242,8 @@ class Connecting:
         self._connection: AsyncConnection | None = None
 
     async def _open(self) -> AsyncConnection:
+        if self._connection is not None:
+            raise InvalidState("connect() is awaited once; call it again for another")
         self._connection = AsyncConnection(*self._what)
         return await self._connection.open()
 

@@ -118,19 +118,26 @@ class Meter:
         self.named_at = float("-inf")
         self._named: dict[str, float] = {}
 
-    def note(self, lag: float) -> bool:
+    def note(self, took: float, late: float) -> float:
         """Note the lag of a step, of at least `NOTABLE` seconds.
 
+        Args:
+            took: How long it took, in seconds.
+            late: For how long before it something was due.
+
         Returns:
-            Whether that was a stall.
+            For how long the loop did not run, if that was a stall; otherwise 0.
         """
+        lag = max(took, late)
         self.lags[min(int(lag / NOTABLE).bit_length(), len(LAG_BOUNDS))] += 1
         self.worst = max(self.worst, lag)
         if lag < STALL:
-            return False
+            return 0.0
         self.stalls += 1
-        self.stalled += lag
-        return True
+        # The one came before the other.
+        stall = sum(seconds for seconds in (took, late) if seconds >= STALL)
+        self.stalled += stall
+        return stall
 
     def took(self, callback: object, began: float, ended: float) -> None:
         """Name a callback in the log, if it took longer than `slow`: once a minute.

@@ -79,7 +79,8 @@ class Reactor(Rounds):
         host: The guest that this is run by, if it is: told of what it must know of.
         onstall: Called, unless it is `None`, with the seconds, a quarter of one or more, that a
             step took or a timer was late; in the step after. To be set, or a method of a
-            subclass. A stall in which no timer was due is not known.
+            subclass. A stall in which no timer was due is not known; one that takes as long
+            itself is a stall too.
         thread: The number of the thread that runs it.
     """
 
@@ -114,7 +115,8 @@ class Reactor(Rounds):
                 the wait in time.
             budget: How long it may then take, in seconds: after a call that ends later, no
                 other is made. What was not reached comes first in the next step. With 0 or
-                less, one call is made. By default there is no limit.
+                less, one call is made, or a few more if they take less than a microsecond. By
+                default there is no limit.
 
         Returns:
             What it did, and what it left.
@@ -176,11 +178,13 @@ class Reactor(Rounds):
 
         Raises:
             RuntimeError: It is running, or left behind by a `fork`.
-            InvalidState: It is closed.
+            InvalidState: It is closed, or a guest in another loop.
         """
         from .background import ReactorThread
 
         self._check_idle("run_in_thread")
+        if self.host is not None:
+            raise InvalidState(f"run_in_thread() of a reactor that has a host: {self.host!r}")
         return ReactorThread(self, name, daemon)
 
     def stop(self) -> None:
@@ -393,9 +397,10 @@ class Reactor(Rounds):
             *args: What with.
             catch_up: What becomes of the calls that were missed, because the loop did not run
                 for longer. `"skip"`, the default: one is made at once, the others are left
-                out, and the next comes at its old time. `"burst"`: all of them are made, one
-                in a step, until none is missing: as many as there were intervals. `"slip"`:
-                one is made at once, and the next an interval after it: the times move.
+                out, and the next comes at its old time. `"burst"`: all of them are made, up to
+                eight in a step, as far as its budget goes: as many as there were intervals.
+                `"slip"`: one is made at once, and the next an interval after it: the times
+                move.
 
         Raises:
             ValueError: The interval is not above zero, or `catch_up` none of the three.

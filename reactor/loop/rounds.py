@@ -139,7 +139,7 @@ class Rounds:
                 self._left = None
             self._meter.steps += 1
             if at - began > NOTABLE or late > NOTABLE:
-                self._note(max(at - began, late))
+                self._note(at - began, late)
             self._ended = at
         except BaseException:
             self._left = None  # what was ready is found again, what was scheduled is there
@@ -182,9 +182,10 @@ class Rounds:
         self._left = (ready, newest, soon, turns, foreign) if self._deferred else None
         return sockets
 
-    def _note(self, lag: float) -> None:
-        if self._meter.note(lag) and self.onstall is not None:
-            self._soon.append((self.onstall, (lag,)))
+    def _note(self, took: float, late: float) -> None:
+        stall = self._meter.note(took, late)
+        if stall and self.onstall is not None:
+            self._soon.append((self.onstall, (stall,)))
 
     def _wait(self, timeout: float | None, due: float | None) -> float | None:
         if timeout == 0 or self._soon or self._mailbox.cells or self._turns:

@@ -15,6 +15,11 @@ from heapq import heapify, heappop, heappush
 # A timer that is called so much later than it was due was held up by our own loop, in seconds:
 # that time was nobody else's to use.
 STALL = 0.25
+# How many calls that were missed a burst makes in a step: with one it would never catch up
+# where a host makes a step for each tick, with all of them the others would wait.
+_IN_A_STEP = 8
+# More intervals than these are not told apart: so many of the shortest ones are infinity.
+_MANY = 2.0**53
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +30,10 @@ if TYPE_CHECKING:
         """What a `Repeating` needs of the reactor."""
 
         now: float
+
+        @property
+        def out_of_time(self) -> bool:
+            """Whether this step has a budget, and has used it up."""
 
         @property
         def stalled(self) -> float:
@@ -204,6 +213,15 @@ class Repeating:
             self._start, self._count = self._calls.now, 0
         elif self._catch_up == "skip":
             self._count += missed
+        self._call()
+        if self._catch_up == "burst":
+            for _ in range(min(missed, _IN_A_STEP - 1)):
+                if self._calls.out_of_time or not self._timer.active:
+                    break
+                self._timer.cancel()
+                self._call()
+
+    def _call(self) -> None:
         self._count += 1
         # Before the call, so that the call may cancel, and may raise. A time that is past means
         # the next step.
@@ -214,7 +232,7 @@ class Repeating:
     def _missed(self) -> int:
         """Return how many whole intervals the call that is made now is late by."""
         late = self._calls.now - (self._start + self._count * self._interval)
-        return max(0, int(late // self._interval))
+        return max(0, int(min(late // self._interval, _MANY)))
 
     @property
     def active(self) -> bool:
@@ -224,6 +242,10 @@ class Repeating:
     def cancel(self) -> None:
         """Do not call it again; allowed at any time and any number of times."""
         self._timer.cancel()
+
+    def answers_for(self) -> object:
+        """Return what it calls, which is to blame when that took long."""
+        return self._fn
 
 
 class Deadline:

@@ -58,7 +58,7 @@ def _check(least: float, **limits: Range) -> None:
     """Raise `ValueError` if one of these is below `least`, or a range that is none."""
     for name, given in limits.items():
         low, high = given if isinstance(given, tuple) else (given, given)
-        if not least <= low <= high:
+        if not least <= low <= high or (name == "cuts" and high > 1):
             raise ValueError(f"{name}={given!r}, which cannot be")
 
 
@@ -176,7 +176,7 @@ class World:
         budget: float | None = None,
         start: float = 1000.0,
     ) -> None:
-        _check(0, latency=latency, jitter=jitter, work=work, cuts=(cuts, 1.0))
+        _check(0, latency=latency, jitter=jitter, work=work, cuts=cuts)
         _check(_LEAST, bandwidth=1 if bandwidth is None else bandwidth, buffers=buffers)
         self.seed = seed
         self.random = Random(seed)

@@ -11,6 +11,7 @@ from reactor import (
     Client,
     ConnectionClosed,
     HandshakeError,
+    InvalidState,
     ProtocolError,
     Reactor,
     Server,
@@ -399,6 +400,18 @@ def test_an_attempt_ends_with_its_reactor() -> None:
             with pytest.raises(ConnectionClosed) as caught:
                 await connecting
             assert caught.value.code == 1006
+
+    play(scene)
+
+
+def test_it_is_awaited_once() -> None:
+    async def scene(stage: Stage) -> None:
+        connecting = stage.guest.connect(stage.serve())
+        async with connecting as connection:
+            with pytest.raises(InvalidState, match="awaited once"):
+                await connecting
+            await connection.send("still there")
+            assert await connection.recv() == "still there"
 
     play(scene)
 

@@ -20,7 +20,7 @@ def test_lags_are_counted_up_to_each_bound() -> None:
     meter = Meter(0.1)
     meter.steps = 30
     for lag in (0.001, 0.0015, 0.002, 0.0039, 0.004, 0.3, 1000.0):
-        assert meter.note(lag) == (lag >= STALL)
+        assert meter.note(lag, 0.0) == (lag if lag >= STALL else 0.0)
     stats = ReactorStats(meter, 1, 2, 3)
     assert len(stats.lag) == len(LAG_BOUNDS) + 1
     assert sum(stats.lag) == stats.steps == 30
@@ -29,6 +29,9 @@ def test_lags_are_counted_up_to_each_bound() -> None:
     assert LAG_BOUNDS[stats.lag.index(1, 4)] == pytest.approx(0.512)
     assert (stats.worst_lag, stats.stalls) == (1000.0, 2)
     assert meter.stalled == pytest.approx(1000.3)
+    assert meter.note(10.0, 60.0) == 70.0
+    assert meter.note(0.1, 2.0) == meter.note(2.0, 0.1) == 2.0
+    assert (meter.worst, meter.stalls) == (1000.0, 5)
     assert (stats.sockets, stats.timers, stats.calls) == (1, 2, 3)
 
 

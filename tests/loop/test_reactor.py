@@ -1396,6 +1396,22 @@ def test_a_host_is_told_of_what_is_scheduled_outside_of_steps(reactor: Reactor) 
     assert host.take() == []
 
 
+@pytest.mark.parametrize("run", [Reactor.step, Reactor.run])
+def test_a_host_is_told_of_what_an_interrupt_has_left_over(
+    reactor: Reactor, run: Callable[[Reactor], object]
+) -> None:
+    def interrupt() -> None:
+        reactor.call_soon(nothing)
+        raise KeyboardInterrupt
+
+    reactor.call_soon(interrupt)
+    host = Host(reactor)
+    with pytest.raises(KeyboardInterrupt):
+        run(reactor)
+    assert host.take() == ["scheduled"]
+    assert reactor.next_timeout() == 0
+
+
 def test_a_host_is_told_of_each_change_of_what_is_waited_for(reactor: Reactor) -> None:
     host = Host(reactor)
     sock: Any = memory_pair()[0]
@@ -1455,6 +1471,15 @@ def test_what_a_closed_reactor_has_left_over_is_not_kept(
     del sock
     gc.collect()
     assert kept[0]() is None
+
+
+def test_as_a_guest_it_gets_no_thread_of_its_own(reactor: Reactor) -> None:
+    Host(reactor)
+    with pytest.raises(InvalidState, match="has a host: <"):
+        reactor.run_in_thread()
+    reactor.host = None
+    with reactor.run_in_thread() as thread:
+        assert thread.alive
 
 
 def test_as_a_guest_it_is_guarded_between_steps_too(reactor: Reactor) -> None:

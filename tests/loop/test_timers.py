@@ -238,6 +238,15 @@ def test_a_repeated_call_that_raises_comes_again(
     assert caplog.text.count("LookupError: this time too") == 3
 
 
+def test_a_repeated_call_that_takes_long_is_named_after_its_function(
+    reactor: Reactor, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    reactor.call_every(1.0, clock.advance, 0.5)
+    clock.advance(1.0)
+    reactor.step()
+    assert "FakeClock.advance took 0.500 s" in caplog.text
+
+
 # ---- calls that come again, late ----
 
 
@@ -313,16 +322,57 @@ def test_after_a_stall_of_a_second_slip_makes_one_and_moves_its_times(
     assert stalled(reactor, clock, "slip") == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_burst_makes_one_call_in_a_step_so_that_the_others_have_their_turn(
+def test_a_burst_makes_eight_calls_in_a_step_so_that_the_others_have_their_turn(
     reactor: Reactor, clock: FakeClock
 ) -> None:
     ticks = Ticks(reactor, clock, 0.1, "burst")
-    clock.advance(1.05)
-    for number in range(1, 11):
+    clock.advance(2.05)
+    for count in (8, 16, 20, 20):
         reactor.step()
-        assert len(ticks.calls) == number
-    reactor.step()
-    assert len(ticks.calls) == 10
+        assert len(ticks.calls) == count
+
+
+def test_a_burst_makes_no_more_calls_than_the_budget_has_room_for(
+    reactor: Reactor, clock: FakeClock
+) -> None:
+    calls: list[float] = []
+
+    def call() -> None:
+        calls.append(clock.now)
+        clock.advance(0.001)
+
+    reactor.call_every(0.1, call, catch_up="burst")
+    clock.advance(1.05)
+    for count in (3, 6, 9, 10, 10):
+        assert reactor.step(0, budget=0.0025).overrun <= 0.001
+        assert len(calls) == count
+
+
+def test_a_burst_catches_up_in_a_host_that_makes_a_step_for_each_tick(
+    reactor: Reactor, clock: FakeClock
+) -> None:
+    ticks = Ticks(reactor, clock, 1 / 60, "burst")
+    clock.advance(1.0)
+    for _ in range(60):
+        clock.advance(1 / 60)
+        reactor.step(0, budget=0.002)
+    assert 119 <= len(ticks.calls) <= 120
+
+
+def test_a_call_can_cancel_the_rest_of_its_burst(reactor: Reactor, clock: FakeClock) -> None:
+    calls: list[int] = []
+
+    def call() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            repeating.cancel()
+
+    repeating = reactor.call_every(0.1, call, catch_up="burst")
+    clock.advance(1.05)
+    for _ in range(3):
+        reactor.step()
+    assert len(calls) == 3
+    assert reactor.next_timeout() is None
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -334,6 +384,33 @@ def test_a_call_that_comes_again_can_cancel_itself(
     ticks.run(5.0)
     assert len(ticks.calls) == 3
     assert not ticks.repeating.active
+
+
+@pytest.mark.parametrize("catch_up", ["skip", "burst", "slip"])
+@pytest.mark.parametrize("interval", [5e-324, 1e-300, 1e-9])
+def test_however_short_the_interval_there_are_calls_in_each_step(
+    reactor: Reactor, clock: FakeClock, interval: float, catch_up: str
+) -> None:
+    calls: list[float] = []
+    repeated = reactor.call_every(interval, lambda: calls.append(clock.now), catch_up=catch_up)
+    for number in range(1, 6):
+        clock.advance(0.1)
+        reactor.step()
+        assert number <= len(calls) <= 8 * number
+    assert repeated.active
+
+
+def test_a_slow_call_that_comes_again_is_named(
+    reactor: Reactor, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def slow() -> None:
+        clock.advance(1.0)
+
+    reactor.call_every(1.0, slow)
+    clock.advance(1.0)
+    reactor.step()
+    prefix = f"{__name__}.test_a_slow_call_that_comes_again_is_named.<locals>"
+    assert [text.split(" took ")[0] for text in caplog.messages] == [f"{prefix}.slow"]
 
 
 def test_there_is_no_fourth_way_to_catch_up(reactor: Reactor) -> None:
