@@ -309,6 +309,8 @@ class Outbox:
     def _ask(self, stream: _Stream) -> tuple[int, bytes, bool] | None:
         """Return the next part; `None` if there is none, or none any more."""
         self._pulling = True
+        reactor = self._sender.reactor
+        began = reactor.clock()
         try:
             return next(stream.parts, None)
         except Exception as error:
@@ -320,6 +322,7 @@ class Outbox:
             raise
         finally:
             self._pulling = False
+            reactor.took(stream.message, began, reactor.clock())
 
     def _write_part(self, stream: _Stream, opcode: int, data: bytes, final: bool) -> None:
         try:

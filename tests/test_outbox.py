@@ -615,6 +615,21 @@ def test_after_an_interrupt_no_other_message_follows_half_of_one() -> None:
         assert isinstance(error, InterruptedError)
 
 
+def test_a_generator_that_takes_long_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    with Line() as line:
+
+        def slow_parts() -> Iterator[bytes]:
+            yield b"x"
+            line.clock.advance(1.0)
+            yield b"y"
+
+        line.client.send(slow_parts())
+        assert len(line.read_all()) == 3
+    (message,) = [text for text in caplog.messages if " took " in text]
+    where = "test_a_generator_that_takes_long_is_named.<locals>.slow_parts"
+    assert message.startswith(f"{where} took 1.000 s")
+
+
 # ---- generators that call their connection ----
 
 

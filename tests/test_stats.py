@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -86,6 +87,25 @@ def test_messages_count_once_however_they_come_and_go() -> None:
         assert ended.messages_sent == sent.messages_sent
         assert (ended.connections, ended.queued, ended.queues) == (0, 0, 0)
         assert ended.bytes_sent > sent.bytes_sent
+
+
+def test_to_count_a_message_leaves_nothing_behind() -> None:
+    # What is kept of a thousand more, by what counts: the numbers themselves.
+    with meet(do={"onmessage": lambda client, message: client.send(message)}) as peer:
+
+        def size() -> int:
+            tally = peer.server.tally
+            counted = [tally, *(getattr(tally, name) for name in Tally.__slots__)]
+            return sum(sys.getsizeof(each) for each in counted)
+
+        def talk() -> None:
+            peer.deliver(masked(TEXT, b"x") * 1000)
+
+        talk()
+        before = size()
+        talk()
+        assert peer.server.stats().messages_sent == 2000
+        assert size() == before
 
 
 def test_parts_are_one_message() -> None:

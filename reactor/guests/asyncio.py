@@ -112,6 +112,10 @@ class AsyncioGuest(Guest):
             raise InvalidState("connect() by a guest that does not run")
         return Connecting(self.reactor, uri, max_waiting, options)
 
+    def is_orphan(self) -> bool:
+        """Return whether the loop is closed, as by `asyncio.run` at its end."""
+        return self.loop.is_closed()
+
     # ---- inside ----
 
     def _watch(self, fd: int, events: int) -> None:

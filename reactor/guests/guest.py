@@ -118,6 +118,10 @@ class Guest:
             return
         if self.reactor.closed:
             raise InvalidState("the reactor is closed, or was left behind by a fork")
+        host = self.reactor.host
+        if isinstance(host, Guest) and host.is_orphan():
+            self.reactor.thread = get_ident()  # whatever thread that loop ran in
+            host.stop()
         if self.reactor.host is not None:
             raise InvalidState(f"the reactor has a guest: {self.reactor.host!r}")
         self._process = os.getpid()
@@ -172,6 +176,10 @@ class Guest:
         """A socket is registered for these events, 0 for none; called by the reactor."""
         if self.mode == "sockets" and not self._held:
             self._follow(sock, events)
+
+    def is_orphan(self) -> bool:
+        """Return whether the host's loop is no more, and this was not stopped."""
+        return False
 
     def closed(self) -> None:
         """The reactor is being closed, or was left behind by a `fork`; called by it."""

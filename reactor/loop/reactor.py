@@ -315,12 +315,14 @@ class Reactor(Rounds):
 
         0 if something was left over, or scheduled for the next step.
         """
+        self.check_thread()
         if self._left is not None:
             return 0
         return self._wait(None, self._timers.next_when())
 
     def interests(self) -> list[tuple[FileDescriptorLike, int]]:
         """Return what is waited for, each with its events; nothing once it is closed."""
+        self.check_thread()
         if self._closed:
             return []
         return [(key.fileobj, key.events) for key in self._selector.get_map().values()]

@@ -281,3 +281,33 @@ def test_who_does_not_run_connects_nobody(reactor: Reactor) -> None:
             AsyncioGuest(reactor).connect("ws://127.0.0.1:1/")
 
     run(main)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "in another thread"])
+def test_a_loop_that_has_ended_without_a_word_makes_room_for_another(
+    reactor: Reactor, elsewhere: bool
+) -> None:
+    server = Server(("127.0.0.1", 0), reactor=reactor, onmessage=echo)
+    guests: list[AsyncioGuest] = []
+
+    async def begin() -> None:
+        guests.append(AsyncioGuest(reactor))
+        guests[-1].start()
+        with pytest.raises(InvalidState, match="has a guest"):
+            AsyncioGuest(reactor).start()
+        assert await answered(server, "hello") == "hello"
+
+    async def again() -> None:
+        with AsyncioGuest(reactor):
+            assert await answered(server, "again") == "again"
+
+    if elsewhere:
+        worker = threading.Thread(target=run, args=(begin,))
+        worker.start()
+        worker.join(PATIENCE)
+    else:
+        run(begin)
+    running = [guests[0].running]
+    run(again)
+    assert [*running, guests[0].running] == [True, False]
+    server.close()

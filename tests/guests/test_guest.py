@@ -193,6 +193,19 @@ def test_sockets_that_were_watched_before_one_that_cannot_be_are_not_any_more(
         blind.unregister(mine)  # of which the host hears nothing
 
 
+def test_one_whose_host_is_no_more_makes_room_for_another(reactor: Reactor) -> None:
+    class Left(Desk):
+        def is_orphan(self) -> bool:
+            return True
+
+    left = Left(reactor)
+    left.start()
+    with Desk(reactor) as desk:
+        assert desk.running
+        assert not left.running
+        assert left.watching == {}
+
+
 def test_a_server_is_no_reactor_and_is_told_where_it_has_one(reactor: Reactor) -> None:
     server: Any = Server(reactor=reactor)
     with pytest.raises(TypeError, match=r"^Server, .*: it is its `reactor` that runs$"):

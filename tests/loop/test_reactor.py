@@ -615,6 +615,8 @@ def test_use_from_another_thread_raises_during_a_step(reactor: Reactor) -> None:
         reactor.shutdown,
         lambda: reactor.attach(None),  # type: ignore[arg-type]
         lambda: reactor.step(0),
+        lambda: reactor.next_timeout(),
+        lambda: reactor.interests(),
         lambda: reactor.run(),
         lambda: reactor.close(),
         lambda: reactor.call_soon(nothing),
