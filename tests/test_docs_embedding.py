@@ -24,6 +24,7 @@ import reactor
 import reactor.guests
 from reactor import Frame, Opcode, Server, WebSocket
 from reactor.guests import Guest
+from tests import programs
 from tests.test_docs import ROOT, blocks
 
 if TYPE_CHECKING:
@@ -419,10 +420,11 @@ def test_pyglet_makes_a_step_in_each_tick(
     assert 0 < clock.ticks <= found["server"].reactor.stats().steps < clock.ticks + 10
 
 
+@pytest.mark.interop
 def test_the_clock_of_pyglet_sleeps_between_the_steps(
     monkeypatch: pytest.MonkeyPatch, toolkit: Callable[..., None]
 ) -> None:
-    real = pytest.importorskip("pyglet.clock")
+    real: Any = programs.module("pyglet.clock")
     clock, over = real.Clock(), threading.Event()
 
     def run() -> None:
