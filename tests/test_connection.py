@@ -1932,7 +1932,7 @@ def test_a_slow_handler_of_messages_is_named(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def slow(client: Connection, *args: Any) -> None:
-        peer.clock.advance(0.5)
+        peer.clock.advance(1.0)
 
     options: dict[str, Any] = {name: slow}
     with meet(**options) as peer:
@@ -1950,7 +1950,7 @@ def test_a_slow_handler_of_anything_else_is_named(
     clock = FakeClock()
 
     def slow(client: Connection, *args: Any) -> None:
-        clock.advance(0.5)
+        clock.advance(1.0)
 
     options: dict[str, Any] = {name: slow}
     with meet(clock=clock, **options) as peer:

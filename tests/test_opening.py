@@ -422,9 +422,9 @@ def test_a_long_target_is_cut_in_the_log(wire: Wire, log: pytest.LogCaptureFixtu
 def test_an_onrequest_that_takes_long_is_named(
     wire: Wire, log: pytest.LogCaptureFixture
 ) -> None:
-    wire.server.answer = lambda request: wire.clock.advance(0.5)
+    wire.server.answer = lambda request: wire.clock.advance(1.5)
     wire.send(opening())
-    assert f"{__name__}.Recorder.onrequest took 0.500 s" in log.text
+    assert f"{__name__}.Recorder.onrequest took 1.500 s" in log.text
 
 
 def test_a_keyboard_interrupt_in_onrequest_is_not_swallowed(wire: Wire) -> None:

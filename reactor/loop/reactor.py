@@ -20,7 +20,7 @@ from ..errors import InvalidState
 from .meter import ReactorStats, StepReport
 from .pollable import Pollable, abandon_in_child
 from .rounds import Rounds
-from .timers import Repeating, Timer, TimerQueue
+from .timers import STALL, Repeating, Timer, TimerQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Reactor(Rounds):
         selector: What waits for the sockets; by default the system's best.
         clock: Returns the time in seconds and never goes back; by default `time.monotonic`.
         slow_callback: A call that takes longer is named in the log, once a minute, in seconds;
-            `None` for never. 0.1: what a person notices.
+            `None` for never. 0.25: with less, a busy machine's other programs are named too.
 
     Attributes:
         now: The time at which this step began, after its wait, in seconds of the clock.
@@ -89,7 +89,7 @@ class Reactor(Rounds):
         *,
         selector: selectors.BaseSelector | None = None,
         clock: Callable[[], float] = monotonic,
-        slow_callback: float | None = 0.1,
+        slow_callback: float | None = STALL,
     ) -> None:
         if selector is None:
             selector = selectors.DefaultSelector()

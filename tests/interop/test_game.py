@@ -86,7 +86,10 @@ class Game:
     def end(self) -> None:
         """End it as Ctrl-C does; it must end well, and have nothing to complain about."""
         self.process.send_signal(signal.SIGINT)
-        assert self.process.communicate(timeout=TO_END) == ("", "")
+        told, complaints = self.process.communicate(timeout=TO_END)
+        # But for those of a machine that had no time for it.
+        lines = [line for line in complaints.splitlines() if "held up everybody" not in line]
+        assert (told, lines) == ("", [])
         assert self.process.returncode == 0
 
 

@@ -1529,7 +1529,7 @@ def test_what_calls_another_reports_the_slow_one(
     reactor: Reactor, caplog: pytest.LogCaptureFixture
 ) -> None:
     reactor.took(nothing, 1.0, 1.05)
-    reactor.took(nothing, 1.0, 1.5)
+    reactor.took(nothing, 1.0, 2.5)
     assert [message.split(" took ")[0] for message in caplog.messages] == [
         f"{__name__}.nothing"
     ]
