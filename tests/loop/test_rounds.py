@@ -372,6 +372,7 @@ def test_the_clock_that_is_awake_stands_still_in_stalls(load: Load) -> None:
         reactor.step()
     reactor.step()
     assert reactor.awake == pytest.approx(began + 0.3)
+    assert reactor.stalled == pytest.approx(60.0)
 
 
 def test_a_subclass_may_be_told_of_stalls() -> None:
