@@ -238,15 +238,6 @@ def test_a_repeated_call_that_raises_comes_again(
     assert caplog.text.count("LookupError: this time too") == 3
 
 
-def test_a_repeated_call_that_takes_long_is_named_after_its_function(
-    reactor: Reactor, clock: FakeClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    reactor.call_every(1.0, clock.advance, 0.5)
-    clock.advance(1.0)
-    reactor.step()
-    assert "FakeClock.advance took 0.500 s" in caplog.text
-
-
 # ---- calls that come again, late ----
 
 
