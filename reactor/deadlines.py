@@ -13,7 +13,7 @@ behind it, and a slow reader is not a silent one.
 
 from __future__ import annotations
 
-from .loop.timers import STALL
+from .loop.timers import STALL, Deadline
 from .roundtrip import RoundTrips
 
 TYPE_CHECKING = False
@@ -86,7 +86,7 @@ class Deadlines:
         # Whether the time to answer the last ping was given twice, since we had no time.
         self._forgiven = False
         self._ping_sent = _NEVER
-        self._timer: Timer
+        self._timer: Timer | Deadline
         self.trips = RoundTrips()
 
     def start(self) -> None:
@@ -101,21 +101,10 @@ class Deadlines:
         """
         before, reactor = self._timer, self._reactor
         before.cancel()
-        # From the call, and not from the start of the step: a handler may have taken long.
-        when = reactor.clock() + delay
         if self._ending:
-            when = min(when, before.when)
-        else:
-            self._ending, self._forgiven = True, False
-        self._timer = reactor.call_at(when, self._end, delay, overdue)
-
-    def _end(self, delay: float, overdue: Callable[[], object]) -> None:
-        if self._reactor.now - self._timer.when >= STALL and not self._forgiven:
-            # It was our own loop that did not run, and what was to leave may still be here.
-            self._forgiven = True
-            self._timer = self._reactor.call_later(delay, self._end, delay, overdue)
-        else:
-            overdue()
+            delay = min(delay, before.when - reactor.clock())
+        self._ending = True
+        self._timer = Deadline(reactor, delay, overdue)
 
     def cancel(self) -> None:
         """Watch nothing any more."""

@@ -7,6 +7,7 @@ a connection, whose own methods, unless they are overridden, hand over to the se
 from __future__ import annotations
 
 from .logs import logger, printable
+from .loop.meter import name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -228,9 +229,7 @@ class Told:
         name = getattr(handler, "__name__", "")
         if getattr(handler, "__func__", Told) is getattr(Told, name, None):
             handler = getattr(self.handlers, name)
-        # Before Python 3.11 a `functools.partial` is of no module.
-        module = getattr(handler, "__module__", type(handler).__module__)
-        return f"{module}.{getattr(handler, '__qualname__', name)}"
+        return name_of(handler)
 
     def _log(self, handler: Any, error: Exception) -> None:
         """Log what a handler has raised."""

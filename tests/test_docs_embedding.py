@@ -327,6 +327,7 @@ class Pygame:
             custom_type=lambda: self.OURS,
             Event=lambda kind: SimpleNamespace(type=kind),
         )
+        # It sleeps, as pygame's does: that is the frame's own time.
         clock = SimpleNamespace(tick=lambda fps: time.sleep(1 / fps))
         return {
             "QUIT": self.QUIT,

@@ -517,7 +517,6 @@ def test_a_message_received_byte_by_byte_costs_the_same_for_each_byte(head: int)
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.measured
 def test_sixteen_mebibytes_in_receives_of_one_byte_arrive() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     one_byte_receives(TEXT, 16 * MIB)

@@ -71,9 +71,8 @@ class GLibGuest(Guest):
         self._context = context
         self._priority = priority
         self._source: Any = None  # what has the descriptors
-        self._tags: dict[
-            int, tuple[Any, Any]
-        ] = {}  # for each how to name it, and the condition
+        # Of each descriptor GLib's name for it, and the condition.
+        self._tags: dict[int, tuple[Any, Any]] = {}
         self._timer: Any = None
 
     # ---- what the base asks for ----

@@ -166,21 +166,28 @@ def culprit(callback: object) -> str:
 
     One of a socket is named after whom it serves: its owner's `answers_for` says who that is.
     """
-    from functools import partial  # late: it is for the slow ones alone
-
     while not isinstance(callback, str):
-        while isinstance(callback, partial):
-            callback = callback.func
+        callback = _unwrapped(callback)
         owner = getattr(callback, "__self__", callback)
         # Of its class: an object can make up any attribute that it is asked for.
         answers_for: Callable[[Any], object] | None = getattr(type(owner), "answers_for", None)
         if answers_for is None:
-            return _name(callback)
+            return name_of(callback)
         callback = answers_for(owner)
     return callback
 
 
-def _name(callback: object) -> str:
+def _unwrapped(callback: object) -> object:
+    from functools import partial  # late: it is for the slow ones alone
+
+    while isinstance(callback, partial):
+        callback = callback.func
+    return callback
+
+
+def name_of(callback: object) -> str:
+    """Return what a function, or whatever else can be called, is called in the log."""
+    callback = _unwrapped(callback)
     name = getattr(callback, "__qualname__", None)
     if not isinstance(name, str):
         # Not its `repr`, which can be long, can raise, and may be another for each.

@@ -28,7 +28,7 @@ from operator import length_hint
 from ..logs import logger
 from .mailbox import Mailbox
 from .meter import NOTABLE, Meter
-from .timers import TimerQueue
+from .timers import STALL, TimerQueue
 from .wakeup import Wakeup
 
 TYPE_CHECKING = False
@@ -164,8 +164,9 @@ class Rounds:
 
     @property
     def stalled(self) -> float:
-        """For how long the loop did not run so far, in seconds; see `onstall`."""
-        return self._meter.stalled
+        """For how long the loop did not run so far, in seconds, this step included."""
+        took = self.clock() - self.now if self._stepping else 0.0
+        return self._meter.stalled + (took if took >= STALL else 0.0)
 
     @property
     def slow(self) -> float:

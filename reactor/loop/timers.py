@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         """What a `Repeating` needs of the reactor."""
 
         now: float
+        clock: Callable[[], float]
 
         @property
         def out_of_time(self) -> bool:
@@ -251,7 +252,8 @@ class Repeating:
 class Deadline:
     """A call that is due when something has not happened in time.
 
-    If it was our own loop that did not run, the time is given once more.
+    It is counted from now, and not from the start of a step, whose calls may have taken long. If
+    it was our own loop that did not run meanwhile, the time is given once more.
 
     Args:
         calls: The reactor.
@@ -267,12 +269,22 @@ class Deadline:
         self._fn = fn
         self._forgiven = False
         self._stalled = calls.stalled
-        self._timer = calls.call_later(delay, self._due)
+        self._timer = calls.call_at(calls.clock() + delay, self._due)
+
+    @property
+    def when(self) -> float:
+        """When it is due, in seconds of the reactor's clock."""
+        return self._timer.when
+
+    @property
+    def active(self) -> bool:
+        """Whether it is still to be called."""
+        return self._timer.active
 
     def _due(self) -> None:
         # A stall before this one is over, and has taken of the time as well.
         late = self._calls.now - self._timer.when
-        held_up = late >= STALL or self._calls.stalled > self._stalled
+        held_up = late >= STALL or self._calls.stalled >= self._stalled + STALL
         if held_up and not self._forgiven:
             self._forgiven = True
             self._timer = self._calls.call_later(self._delay, self._due)

@@ -77,13 +77,6 @@ def reactor() -> Iterator[Reactor]:
 
 
 @pytest.fixture
-def pair(reactor: Reactor) -> Iterator[Watched]:
-    pair = Watched(reactor)
-    yield pair
-    pair.close()
-
-
-@pytest.fixture
 def pygame(monkeypatch: pytest.MonkeyPatch) -> Pygame:
     pygame = Pygame()
     monkeypatch.setitem(sys.modules, "pygame", pygame)

@@ -12,11 +12,12 @@ import pytest
 
 from reactor import EVENT_READ, EVENT_WRITE, InvalidState, Reactor
 from reactor.guests import QtGuest
-from reactor.testing import FakeClock
 from tests.guests.pairs import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from reactor.testing import FakeClock
 
 
 class Signal:
@@ -100,24 +101,6 @@ class QtCore:
     def settle(self) -> None:
         while self.turn():
             pass
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def reactor(clock: FakeClock) -> Iterator[Reactor]:
-    with Reactor(clock=clock) as reactor:
-        yield reactor
-
-
-@pytest.fixture
-def pair(reactor: Reactor) -> Iterator[Watched]:
-    pair = Watched(reactor)
-    yield pair
-    pair.close()
 
 
 @pytest.fixture

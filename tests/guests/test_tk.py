@@ -12,11 +12,12 @@ import pytest
 from reactor import EVENT_READ, EVENT_WRITE, Reactor
 from reactor.guests import TkGuest
 from reactor.guests import tk as module
-from reactor.testing import FakeClock
 from tests.guests.pairs import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from reactor.testing import FakeClock
 
 
 class Tcl:
@@ -109,24 +110,6 @@ class Window:
 def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the machine does, the steps take the time that a test says."""
     monkeypatch.setattr(module, "monotonic", lambda: 0.0)
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def reactor(clock: FakeClock) -> Iterator[Reactor]:
-    with Reactor(clock=clock) as reactor:
-        yield reactor
-
-
-@pytest.fixture
-def pair(reactor: Reactor) -> Iterator[Watched]:
-    pair = Watched(reactor)
-    yield pair
-    pair.close()
 
 
 @pytest.fixture

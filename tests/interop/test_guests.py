@@ -72,15 +72,14 @@ def screen() -> Iterator[str]:
         server.communicate(timeout=processes.PATIENCE)
 
 
-def measured(toolkit: str, *arguments: str) -> Findings:
-    """Run hosts.py with the toolkit; return what it has found."""
-    command = [interpreter(toolkit), "-m", "tests.guests.hosts", toolkit, *arguments]
+def played(toolkit: str, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a module with the toolkit, in a process that has it; it must end well."""
     environment = {**os.environ, **HEADLESS, "PYTHONPATH": str(ROOT)}
     with contextlib.ExitStack() as stack:
         if toolkit == "tk":
             environment["DISPLAY"] = stack.enter_context(screen())
         ran = subprocess.run(
-            command,
+            [interpreter(toolkit), "-m", f"tests.guests.{module}", *arguments],
             cwd=ROOT,
             env=environment,
             capture_output=True,
@@ -90,6 +89,12 @@ def measured(toolkit: str, *arguments: str) -> Findings:
         )
     print(ran.stdout, ran.stderr)
     assert ran.returncode == 0, ran.stderr
+    return ran
+
+
+def measured(toolkit: str, *arguments: str) -> Findings:
+    """Run hosts.py with the toolkit; return what it has found."""
+    ran = played(toolkit, "hosts", toolkit, *arguments)
     found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
     found["rounds"] = [
         (count, Lateness(*alone), Lateness(*late)) for count, alone, late in found["rounds"]
@@ -144,18 +149,7 @@ def test_the_same_holds_where_the_host_watches_each_socket(toolkit: str) -> None
 
 
 def test_glib_takes_away_what_raises_and_the_guest_lives_all_the_same() -> None:
-    command = [interpreter("glib"), "-m", "tests.guests.drivers.glib_traps"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ran = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
-    assert ran.returncode == 0, ran.stderr
+    ran = played("glib", "drivers.glib_traps")
     found = json.loads(ran.stdout)
     assert len(found) == 6
     assert [name for name, holds in found.items() if not holds] == []

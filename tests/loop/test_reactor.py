@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import select
 import selectors
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from reactor import InvalidState, Reactor
 from reactor.loop import pollable as forks
 from reactor.loop.reactor import EVENT_READ, EVENT_WRITE, Pollable
+from reactor.loop.timers import STALL
 from reactor.loop.transport import Transport
 from reactor.testing import FakeClock, MemorySelector, memory_pair
 
@@ -1523,6 +1525,14 @@ def test_it_says_what_it_has_in_hand(reactor: Reactor) -> None:
     assert (stats.steps, stats.timers, stats.calls) == (1, 1, 0)
     reactor.close()
     assert reactor.stats().sockets == 0
+
+
+def test_unless_it_is_told_otherwise_it_names_what_takes_as_long_as_a_stall() -> None:
+    # In a process of its own, without what conftest.py has changed.
+    source = "from reactor import Reactor\nwith Reactor() as reactor: print(reactor.slow)"
+    assert run_python(source).stdout == f"{STALL}\n"
+    with Reactor(slow_callback=None) as reactor:
+        assert reactor.slow == math.inf
 
 
 def test_what_calls_another_reports_the_slow_one(

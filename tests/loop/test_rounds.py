@@ -373,6 +373,13 @@ def test_the_clock_that_is_awake_stands_still_in_stalls(load: Load) -> None:
     reactor.step()
     assert reactor.awake == pytest.approx(began + 0.3)
     assert reactor.stalled == pytest.approx(60.0)
+    seen: list[float] = []
+    for seconds in (0.1, 5.0):
+        reactor.call_soon(load.take, "call", seconds)
+        reactor.call_soon(lambda: seen.append(reactor.stalled))
+        reactor.step()
+    assert seen == [pytest.approx(60.0), pytest.approx(65.0)]
+    assert reactor.stalled == pytest.approx(65.0)
 
 
 def test_a_subclass_may_be_told_of_stalls() -> None:

@@ -127,6 +127,22 @@ def test_eight_times_a_hundred_thousand_calls_are_made_in_the_order_of_each_thre
     reactor.close()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_of_eight_times_a_hundred_thousand_none_is_lost_by_close_in_the_middle(
+    share: float,
+) -> None:
+    reactor = Reactor()
+    callers = storm(reactor, 8, 100_000)
+    callers[0].barrier.wait(PATIENCE)
+    while sum(caller.accepted for caller in callers) < share * 800_000:
+        reactor.step(0.001)
+    reactor.close()
+    for caller in callers:
+        caller.check()
+    assert share * 800_000 <= sum(len(caller.made) for caller in callers) <= 800_000
+
+
 @pytest.mark.parametrize("steps", [0, 1, 2, 5])
 @pytest.mark.usefixtures("hectic")
 def test_close_in_a_storm_makes_what_was_accepted_and_refuses_the_rest(steps: int) -> None:

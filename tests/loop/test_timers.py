@@ -452,14 +452,36 @@ def test_a_stall_in_the_middle_takes_of_the_time_too(
     assert calls == [pytest.approx(20.3)]
 
 
+def test_a_call_that_took_long_before_it_set_a_deadline_is_no_excuse(
+    reactor: Reactor, clock: FakeClock
+) -> None:
+    calls: list[float] = []
+
+    def take_long(after: float) -> None:
+        clock.advance(5)
+        Deadline(reactor, 10, lambda: calls.append(clock.now - 1000))
+        clock.advance(after)
+
+    for after in (0, 5):
+        reactor.call_soon(take_long, after)
+        reactor.step()
+        for _ in range(50):
+            clock.advance(0.5)
+            reactor.step()
+    # The second has lost half of its time to what came after it was set.
+    assert calls == [15, pytest.approx(30 + 5 + 10 + 10, abs=0.5)]
+
+
 def test_a_deadline_that_is_cancelled_is_not_called(reactor: Reactor, clock: FakeClock) -> None:
     calls: list[float] = []
     for late in (0, 60):
         deadline = Deadline(reactor, 10, lambda: calls.append(clock.now - 1000))
+        assert (deadline.when, deadline.active) == (clock.now + 10, True)
         clock.advance(late)
         reactor.step()
         for _ in range(2):
             deadline.cancel()
+        assert not deadline.active
         clock.advance(100)
         reactor.step()
     assert calls == []

@@ -29,6 +29,17 @@ class Game:
         reactor.register(self.ours, EVENT_READ, lambda mask: self.got.append(self.ours.recv(1)))
         self.guest = PygameGuest(reactor, events=True)
         self.guest.start()
+        # Whether the thread has tried to post an event, with whatever result.
+        self.tried = threading.Event()
+        post = pygame.event.post
+
+        def posting(event: pygame.event.Event) -> bool:
+            try:
+                return post(event)
+            finally:
+                self.tried.set()
+
+        pygame.event.post = posting
 
     def watcher(self) -> threading.Thread:
         [thread] = [known for known in threading.enumerate() if known.name == "pygame guest"]
@@ -38,15 +49,27 @@ class Game:
         """Whatever became of the event, it is handled in the end."""
         count = len(self.got)
         hinder()
+        self.tried.clear()
         self.theirs.send(b"x")
-        # The thread has to try for once; there is no event that would say so.
-        time.sleep(0.1)
+        assert self.tried.wait(PATIENCE), "it has not been tried"
         assert len(self.got) == count
         clear()
         end = time.monotonic() + PATIENCE
         while len(self.got) == count:
             assert time.monotonic() < end, "it was lost"
             self.guest.handle(pygame.event.wait(50))
+
+    def wait_until_it_waits(self) -> None:
+        """Wait until the system says of the thread that it sleeps, twice in a row."""
+        end = time.monotonic() + PATIENCE
+        stat = pathlib.Path(f"/proc/self/task/{self.watcher().native_id}/stat")
+        asleep = 0
+        self.tried.clear()
+        while asleep < 2:
+            assert time.monotonic() < end, "it does not rest"
+            state = stat.read_text().rpartition(")")[2].split()[0]
+            asleep = asleep + 1 if state == "S" else 0
+            self.tried.wait(0.02)  # the time between two looks
 
     def switches(self) -> list[str]:
         """How often the thread was woken."""
@@ -79,9 +102,9 @@ def main() -> None:
         game.comes_through(lambda: None, pygame.event.clear)
         game.comes_through(pygame.display.quit, show_again)
         pygame.event.clear()
-        time.sleep(0.1)  # until it waits again
+        game.wait_until_it_waits()
         before = game.switches()
-        time.sleep(1)
+        time.sleep(1)  # so long it must not be woken: that is what is looked at
         assert before
         assert game.switches() == before
         pygame.quit()
