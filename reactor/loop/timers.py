@@ -252,8 +252,8 @@ class Repeating:
 class Deadline:
     """A call that is due when something has not happened in time.
 
-    It is counted from now, and not from the start of a step, whose calls may have taken long. If
-    it was our own loop that did not run meanwhile, the time is given once more.
+    It is counted from now, and not from the start of a step, whose calls may have taken long.
+    If it was our own loop that did not run meanwhile, the time is given once more.
 
     Args:
         calls: The reactor.
