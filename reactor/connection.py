@@ -318,11 +318,14 @@ class Connection(Sending):
         """Take input. Hot."""
         self._deadlines.last_seen = self._reactor.now
         transport = self._transport
-        transport.cork()
+        transport.corked = []
         try:
             more = self._session.feed(data)
         finally:
-            transport.uncork()
+            if transport.corked:
+                transport.uncork()
+            else:
+                transport.corked = None
         outbox = self._outbox
         if more or transport.choked or (outbox is not None and outbox.crowded):
             self._hold(more)
@@ -399,7 +402,10 @@ class Connection(Sending):
         """Deliver a message; called by the session. Hot: holds the path's only `try`."""
         self._tally.messages_received += 1
         try:
-            self.onmessage(message)
+            if self._forwards:
+                self.handlers.onmessage(self, message)
+            else:
+                self.onmessage(message)
         except Exception as error:
             self._log(self.onmessage, error)
             self._handler_failed(error)

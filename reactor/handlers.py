@@ -141,13 +141,18 @@ class Told:
         handlers: Who is told what is not overridden here: the server, or its location's.
     """
 
-    __slots__ = ("_reactor", "handlers")
+    __slots__ = ("_forwards", "_reactor", "handlers")
 
     # The one that it lives in; a subclass sets it.
     _reactor: Reactor
 
     def __init__(self, handlers: Handlers) -> None:
         self.handlers = handlers
+        # Whether `onmessage` is sure to be the one below, whose call can be spared: no subclass
+        # has another, and this has no place for one of its own.
+        self._forwards = type(self).onmessage is Told.onmessage and not hasattr(
+            self, "__dict__"
+        )
 
     def onopen(self) -> None:
         """The handshake is over; messages may be sent."""

@@ -12,7 +12,7 @@ from _thread import get_ident
 
 from .errors import QueueFull
 from .handlers import Told
-from .protocol.frames import pack_message
+from .protocol.frames import BINARY_HEADERS, MAX_SHORT, TEXT_HEADERS, pack_message
 from .protocol.session import Session, State
 
 TYPE_CHECKING = False
@@ -150,9 +150,30 @@ class Sending(Told):
         if get_ident() != self._reactor.thread:
             self._reactor.check_thread()
         kind = type(message)
-        if self._outbox is None and (kind is str or kind is bytes):
-            return self.send_packed(pack_message(message, self._session.client))  # type: ignore[arg-type]
-        return self._send_otherwise(message, compress)
+        if self._outbox is not None or (kind is not str and kind is not bytes):
+            return self._send_otherwise(message, compress)
+        # Nearly every message is short, and a server's. From here to the end this is what
+        # `send_packed(pack_message(message, self.is_client))` does, without its calls.
+        session = self._session
+        if kind is str:
+            headers, payload = TEXT_HEADERS, message.encode()  # type: ignore[union-attr]
+        else:
+            headers, payload = BINARY_HEADERS, message
+        size = len(payload)
+        if size > MAX_SHORT or session.client:
+            return self.send_packed(pack_message(message, session.client))  # type: ignore[arg-type]
+        if session.state is not _OPEN:
+            return False
+        transport = self._transport
+        waiting = transport.buffered
+        if (
+            waiting
+            and waiting + size + 2 > self._settings.max_write_queue
+            and not self.has_room(size + 2)
+        ):
+            return False
+        self._tally.messages_sent += 1
+        return transport.write(headers[size] + payload)
 
     def send_threadsafe(self, message: Sendable, compress: bool | None = None) -> None:
         """Send a message from any thread: it is sent by the reactor's, soon; never blocks.

@@ -27,6 +27,7 @@ ROWS = [
         "protocol.quoting",
         "protocol.assembly",
         "protocol.environment",
+        "loop.epoll",
         "loop.timers",
         "loop.signals",
         "loop.wakeup",

@@ -226,6 +226,7 @@ def fill(line: Line, size: int) -> None:
 
 
 SENDERS: dict[str, Callable[[Connection], object]] = {
+    "short": lambda client: client.send(bytes(100)),
     "bytes": lambda client: client.send(bytes(KIB)),
     "bytearray": lambda client: client.send(bytearray(KIB)),
     "message": lambda client: client.send(BinaryMessage(bytes(KIB))),

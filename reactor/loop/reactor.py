@@ -92,7 +92,7 @@ class Reactor(Rounds):
         slow_callback: float | None = STALL,
     ) -> None:
         if selector is None:
-            selector = selectors.DefaultSelector()
+            selector = _best_selector()
         super().__init__(selector, clock, slow_callback)
         self.host: Host | None = None
         self.thread = get_ident()
@@ -521,3 +521,12 @@ class Reactor(Rounds):
                 "the reactor is used from a thread other than its own, which may call"
                 " call_soon_threadsafe, send_threadsafe and stop only"
             )
+
+
+def _best_selector() -> selectors.BaseSelector:
+    # By its name, since most systems have no such class.
+    if selectors.DefaultSelector.__name__ != "EpollSelector":
+        return selectors.DefaultSelector()
+    from .epoll import EpollSelector
+
+    return EpollSelector()

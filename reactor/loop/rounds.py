@@ -92,8 +92,9 @@ class Rounds:
             if self._left is None:
                 if stale:
                     stale.clear()
-                soon, turns, newest = len(self._soon), len(self._turns), self._timers.newest
-                due = self._timers.next_when()
+                timers = self._timers
+                soon, turns, newest = len(self._soon), len(self._turns), timers.newest
+                due = timers.heap[0][0] if timers.heap else None
                 self._ready = found = self._selector.select(self._wait(timeout, due))
                 foreign = len(self._mailbox.cells)
                 self.now = self.heard = began = at = clock()

@@ -101,37 +101,38 @@ class TimerQueue:
 
     Args:
         check: Called before a timer is cancelled; raises if this thread must not.
+
+    Attributes:
+        heap: When each is due, its number, and itself; the first is always active, so that a
+            step sees when the next one is due without a call.
+        newest: The number of the timer that was made last.
     """
 
-    __slots__ = ("_cancelled", "_count", "_heap", "check")
+    __slots__ = ("_cancelled", "check", "heap", "newest")
 
     # Below this size a heap is not worth making anew.
     _SMALL = 64
 
     def __init__(self, check: Callable[[], object] = _nothing) -> None:
         self.check = check
-        self._heap: list[tuple[float, int, Timer]] = []
-        self._count = 0
+        self.heap: list[tuple[float, int, Timer]] = []
+        self.newest = 0
         self._cancelled = 0
 
     def __len__(self) -> int:
         """Return how many timers are active."""
-        return len(self._heap) - self._cancelled
+        return len(self.heap) - self._cancelled
 
     def add(self, when: float, fn: Callable[..., object], args: tuple[object, ...]) -> Timer:
         """Return a new timer that is due at `when`, in seconds."""
         timer = Timer(self, when, fn, args)
-        self._count += 1
-        heappush(self._heap, (when, self._count, timer))
+        self.newest += 1
+        heappush(self.heap, (when, self.newest, timer))
         return timer
 
     def next_when(self) -> float | None:
         """Return when the next active timer is due, in seconds, or `None`."""
-        heap = self._heap
-        while heap and not heap[0][2].active:
-            heappop(heap)
-            self._cancelled -= 1
-        return heap[0][0] if heap else None
+        return self.heap[0][0] if self.heap else None
 
     def pop_due(self, now: float, newest: int) -> Timer | None:
         """Take out the next active timer that is due.
@@ -141,25 +142,34 @@ class TimerQueue:
             newest: What `newest` was when the step began: timers made since then must wait,
                 so that one with no delay that makes its like again does not hold the loop.
         """
-        return heappop(self._heap)[2] if self.is_due(now, newest) else None
+        if not self.is_due(now, newest):
+            return None
+        timer = heappop(self.heap)[2]
+        self._uncover()
+        return timer
 
     def is_due(self, now: float, newest: int) -> bool:
         """Return whether `pop_due` would find one."""
-        when = self.next_when()
-        return when is not None and when <= now and self._heap[0][1] <= newest
-
-    @property
-    def newest(self) -> int:
-        """The number of the timer that was made last."""
-        return self._count
+        heap = self.heap
+        return bool(heap) and heap[0][0] <= now and heap[0][1] <= newest
 
     def count_cancelled(self) -> None:
         """Note that a timer in the heap has been cancelled; called by the timer."""
         self._cancelled += 1
-        if self._cancelled * 2 > len(self._heap) > self._SMALL:
-            self._heap = [entry for entry in self._heap if entry[2].active]
-            heapify(self._heap)
+        heap = self.heap
+        if self._cancelled * 2 > len(heap) > self._SMALL:
+            heap[:] = [entry for entry in heap if entry[2].active]
+            heapify(heap)
             self._cancelled = 0
+        else:
+            self._uncover()
+
+    def _uncover(self) -> None:
+        """Have an active timer at the head, if there is one."""
+        heap = self.heap
+        while heap and not heap[0][2].active:
+            heappop(heap)
+            self._cancelled -= 1
 
 
 class Repeating:

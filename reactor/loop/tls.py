@@ -98,6 +98,7 @@ class Tls:
         hostname: The server's name or address, for SNI and its certificate; client only.
 
     Attributes:
+        corked: As a transport's.
         received: As a transport's.
         place: Never used: what is decrypted comes out in records of 16 KiB at most, so that
             there is no large read to be spared.
@@ -106,7 +107,6 @@ class Tls:
 
     __slots__ = (
         "_answered",
-        "_cork",
         "_ended",
         "_held",
         "_in",
@@ -119,6 +119,7 @@ class Tls:
         "_usable",
         "_waiting",
         "below",
+        "corked",
         "place",
         "received",
         "tls",
@@ -148,7 +149,7 @@ class Tls:
         # Whether messages can be written: the handshake is over, the end has not begun.
         self._usable = False
         self._ended = False
-        self._cork: list[bytes] | None = None
+        self.corked: list[bytes] | None = None
         # What OpenSSL has not taken: it may first have to read, as in a renegotiation.
         self._waiting: deque[bytes | memoryview] = deque()
         self._held = 0
@@ -342,29 +343,29 @@ class Tls:
             self._lost = True
             return False
         self._held += len(data)
-        if self._cork is None:
+        if self.corked is None:
             self._waiting.append(data)
             return self._write_waiting()
-        self._cork.append(data)
+        self.corked.append(data)
         if self._held > HIGH_WATER:
             self.flush()
         return not self.below.choked
 
     def cork(self) -> None:
         """Collect what is written, until `uncork`: it then makes few records."""
-        if self._cork is None and self._usable:
-            self._cork = []
+        if self.corked is None and self._usable:
+            self.corked = []
 
     def uncork(self) -> None:
         """Encrypt and send what was collected."""
-        cork, self._cork = self._cork, None
-        if cork:
-            self._waiting.append(b"".join(cork))
+        corked, self.corked = self.corked, None
+        if corked:
+            self._waiting.append(b"".join(corked))
             self._write_waiting()
 
     def flush(self) -> None:
         """Send what has been collected so far, and go on collecting."""
-        if self._cork:
+        if self.corked:
             self.uncork()
             self.cork()
 
@@ -423,7 +424,7 @@ class Tls:
     def _let_go(self) -> None:
         """Take nothing more, of either side; a handshake ends unfinished."""
         self._usable = False
-        self._cork = None
+        self.corked = None
         self._waiting.clear()  # what OpenSSL has refused so far
         self._lost = self._lost or self._held > 0
         self._held = 0

@@ -78,6 +78,8 @@ class Transport(Pollable):
         tally: See the attribute; by default one of its own.
 
     Attributes:
+        corked: What is written is collected here, while it is not `None`; only while the
+            transport is open.
         received: Called with each piece of input, never empty. A slot, so that another
             function can take over: a state is a function, not a test.
         events: Is told of what happens besides input.
@@ -102,7 +104,6 @@ class Transport(Pollable):
 
     __slots__ = (
         "_backlog",
-        "_cork",
         "_discarded",
         "_finishing",
         "_half_close",
@@ -116,6 +117,7 @@ class Transport(Pollable):
         "buffered",
         "choked",
         "closed",
+        "corked",
         "departed",
         "events",
         "moved",
@@ -140,7 +142,7 @@ class Transport(Pollable):
         self._recv = sock.recv
         self._send = sock.send
         self._backlog: deque[Chunk] | None = None
-        self._cork: list[bytes] | None = None
+        self.corked: list[bytes] | None = None
         self._interest = 0
         self._paused = self._finishing = self._input_ended = False
         self._half_close = True
@@ -170,21 +172,19 @@ class Transport(Pollable):
         # below it may free the peer.
         if mask & EVENT_WRITE:
             self._flush()
-        if mask & EVENT_READ and not self._paused and not self.closed:
-            self._read()
-
-    def _read(self) -> None:
+        if not mask & EVENT_READ or self._paused or self.closed:
+            return
         try:
-            if self.place is not None:
-                data = self._read_into(self.place)
-            else:
+            if self.place is None:
                 data = self._recv(READ_SIZE)
+            elif self._read_into(self.place):
+                return
+            else:
+                data = b""
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._lost(error)
-            return
-        if data is None:
             return
         if data:
             self.tally.bytes_received += len(data)
@@ -192,8 +192,8 @@ class Transport(Pollable):
         else:
             self.end_of_input()
 
-    def _read_into(self, place: Place) -> bytes | None:
-        """Receive into `place`; return `None`, or `b""` at the end of input."""
+    def _read_into(self, place: Place) -> int:
+        """Receive into `place`; return how many bytes, 0 at the end of input."""
         view = place.vacancy()
         room, count = len(view), 0
         try:
@@ -202,7 +202,7 @@ class Transport(Pollable):
             view.release()
             self.tally.bytes_received += count
             place.filled(count, room)
-        return None if count else b""
+        return count
 
     def end_of_input(self) -> None:
         """Nothing more will come: end; called by TLS too, whose end can come before the FIN."""
@@ -237,8 +237,8 @@ class Transport(Pollable):
         Returns:
             Whether the queue is below its high-water mark: if not, `drained` follows.
         """
-        if self._cork is not None:  # only while it is open: see cork()
-            self._cork.append(data)
+        if self.corked is not None:
+            self.corked.append(data)
             self.buffered = size = self.buffered + len(data)
             return size <= HIGH_WATER or self._spill()
         if self.closed or self._finishing:
@@ -262,29 +262,31 @@ class Transport(Pollable):
 
     def cork(self) -> None:
         """Collect what is written, until `uncork`."""
-        if self._cork is None and not self._finishing and not self.closed:
-            self._cork = []
+        if self.corked is None and not self._finishing and not self.closed:
+            self.corked = []
 
     def uncork(self) -> None:
         """Send what was collected, in one piece."""
-        cork = self._cork
-        self._cork = None
-        if cork:
-            data = cork[0] if len(cork) == 1 else b"".join(cork)
-            self.buffered = queued = self.buffered - len(data)
+        corked = self.corked
+        self.corked = None
+        if corked:
+            data = corked[0] if len(corked) == 1 else b"".join(corked)
+            size = len(data)
+            queued = self.buffered = self.buffered - size
             self.write(data)
-            self.departed += queued + len(data) - self.buffered  # what was taken at once
+            # What was taken at once; nearly always, all.
+            self.departed += size if not self.buffered else queued + size - self.buffered
 
     def flush(self) -> None:
         """Send what has been collected so far, and go on collecting."""
-        if self._cork:
+        if self.corked:
             self.uncork()
             self.cork()
 
     def _spill(self) -> bool:
         """Send what was collected, since it is much; return whether that was taken."""
         self.flush()
-        return self._cork is not None and not self.choked
+        return self.corked is not None and not self.choked
 
     def _queue(self, data: Chunk) -> bool:
         if self._backlog is None:
@@ -438,7 +440,7 @@ class Transport(Pollable):
         self.broken = self.broken or self.buffered > 0
         if self._backlog is not None:
             self.tally.queue_dropped(self, sum(map(len, self._backlog)))
-        self._backlog = self._cork = None
+        self._backlog = self.corked = None
         self.buffered = 0
         self.choked = False
         if not self.closed:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from .masking import apply_mask, new_key
+from .masking import REPEAT, apply_mask, new_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,10 +67,12 @@ FIN, RSV1, RSV2, RSV3 = 0x80, 0x40, 0x20, 0x10
 MASK = 0x80
 MAX_CONTROL = 125  # bytes of payload (RFC 6455 §5.5)
 
-# The headers of unmasked frames below 126 bytes: a table costs a third of `bytes((head, n))`.
-_SHORT_HEADERS = {
-    head: tuple(bytes((head, length)) for length in range(126)) for head in (0x81, 0x82)
-}
+# The most bytes of a payload whose size stands in the second byte of its header, and those
+# headers, unmasked: a table costs a third of `bytes((head, n))`.
+MAX_SHORT = 125
+TEXT_HEADERS, BINARY_HEADERS = (
+    tuple(bytes((head, length)) for length in range(MAX_SHORT + 1)) for head in (0x81, 0x82)
+)
 
 
 def pack_header(head: int, length: int, mask_bit: int = 0) -> bytes:
@@ -84,7 +86,7 @@ def pack_header(head: int, length: int, mask_bit: int = 0) -> bytes:
     if length < 126:
         return bytes((head, mask_bit | length))
     if length < 0x10000:
-        return bytes((head, mask_bit | 126)) + length.to_bytes(2, "big")
+        return bytes((head, mask_bit | 126, length >> 8, length & 0xFF))
     return bytes((head, mask_bit | 127)) + length.to_bytes(8, "big")
 
 
@@ -96,10 +98,17 @@ def pack_frame(head: int, payload: bytes, masked: bool) -> bytes:
         payload: The payload, not masked.
         masked: Whether to mask it, as "a client MUST" and "a server MUST NOT" (RFC 6455 §5.1).
     """
-    if masked:
-        key = new_key()
-        return b"".join((pack_header(head, len(payload), MASK), key, apply_mask(payload, key)))
-    return pack_header(head, len(payload)) + payload
+    if not masked:
+        return pack_header(head, len(payload)) + payload
+    key = new_key()
+    length = len(payload)
+    if length <= MAX_SHORT:
+        # Four zeros before the payload become the key: one integer for both, as in the parser.
+        words = (length + 7) >> 2
+        both = int.from_bytes(b"\0\0\0\0" + payload, "little")
+        both ^= int.from_bytes(key, "little") * REPEAT[words]
+        return bytes((head, MASK | length)) + both.to_bytes(words << 2, "little")[: 4 + length]
+    return b"".join((pack_header(head, length, MASK), key, apply_mask(payload, key)))
 
 
 def as_bytes(data: object) -> bytes:
@@ -134,10 +143,7 @@ def pack_message(message: str | BytesLike, masked: bool) -> bytes:
         head, payload = 0x81, message.encode()
     else:
         head, payload = 0x82, as_bytes(message)
-    length = len(payload)
-    if masked or length > 125:
-        return pack_frame(head, payload, masked)
-    return _SHORT_HEADERS[head][length] + payload
+    return pack_frame(head, payload, masked)
 
 
 class Frame:

@@ -139,38 +139,57 @@ class FrameParser:
         Raises:
             ProtocolError: The peer broke a rule; nothing may be fed after that.
         """
-        pos = self._pos
+        pos = 0
         if self._unparsed:
-            data = self._unparsed[pos:] + data if data else self._unparsed
-            pos = 0 if data is not self._unparsed else pos
-        self._unparsed, self._pos = b"", 0
+            if data:
+                data = self._unparsed[self._pos :] + data
+            else:
+                data, pos = self._unparsed, self._pos
+            self._unparsed, self._pos = b"", 0
         size = len(data)
         stop: bool | None = False
         if self.remaining:
             pos, stop = self._go_on(data, pos, size)
         message, whole, masked = self._sink.message, self.heads, self._mask_bit
         from_bytes, repeat = int.from_bytes, REPEAT
+        header = 6 if masked else 2  # the shortest one
         for _ in self.BUDGET:
             if stop or pos + 2 > size:
                 if pos < size and not stop:
                     self._frame(data, pos, size)  # one byte is enough to be illegal
                 break
             head = data[pos]
-            length = data[pos + 1] - 128
-            end = pos + 6 + length
-            # Nearly every message to a server is a short, whole frame. This branch is what
-            # `_frame` does, without its calls: 0.6 us instead of 1.3 (tests/bench/frames.py).
-            if masked and whole[head] == WHOLE and 0 <= length < 126 and end <= size:
+            length = data[pos + 1] - masked
+            end = pos + header + length
+            # Nearly every message is a short, whole frame. This branch is what `_frame` does,
+            # without its calls: 0.6 us instead of 1.3 (tests/bench/frames.py).
+            if whole[head] == WHOLE and 0 <= length < 126 and end <= size:
                 if length > self.room:
                     raise self._sink.frame_too_big(length)
-                # The key and the payload as one integer, so that one slice and one
-                # conversion serve both.
-                words = (length + 7) >> 2
-                both = from_bytes(data[pos + 2 : end], "little")
-                both ^= (both & 0xFFFFFFFF) * repeat[words]
-                pos = end
-                stop = message(head, both.to_bytes(words << 2, "little")[4 : 4 + length])
+                at, pos = pos, end
+                if masked:
+                    # The key and the payload as one integer, so that one slice and one
+                    # conversion serve both.
+                    words = (length + 7) >> 2
+                    both = from_bytes(data[at + 2 : end], "little")
+                    both ^= (both & 0xFFFFFFFF) * repeat[words]
+                    stop = message(head, both.to_bytes(words << 2, "little")[4 : 4 + length])
+                else:
+                    stop = message(head, data[at + 2 : end])
                 continue
+            # The same for those below 64 KiB: 3.4 us for 1 KiB instead of 4.0.
+            if whole[head] == WHOLE and length == 126 and pos + 8 <= size:
+                length = data[pos + 2] << 8 | data[pos + 3]
+                begin = pos + header + 2
+                end = begin + length
+                if 126 <= length <= self.room and end <= size:
+                    pos = end
+                    payload = data[begin:end]
+                    if masked:
+                        stop = message(head, apply_mask(payload, data[begin - 4 : begin]))
+                    else:
+                        stop = message(head, payload)
+                    continue
             at = pos
             pos, stop = self._frame(data, pos, size)
             if pos == at:

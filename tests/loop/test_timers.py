@@ -111,7 +111,7 @@ def test_a_hundred_thousand_cancelled_timers_are_not_kept() -> None:
     kept = queue.add(1.0, nothing, ())
     for number in range(100_000):
         queue.add(1000.0 + number, nothing, ()).cancel()
-    assert len(queue._heap) <= 65
+    assert len(queue.heap) <= 65
     assert queue.pop_due(1.0, queue.newest) is kept
 
 
@@ -169,7 +169,7 @@ class QueueAgainstAList(RuleBasedStateMachine):
         assert self.queue.next_when() == min((entry[0] for entry in self.model), default=None)
         assert all(entry[2].active for entry in self.model)
         assert not any(timer.active for timer in self.over)
-        assert len(self.queue._heap) <= 2 * len(self.model) + TimerQueue._SMALL
+        assert len(self.queue.heap) <= 2 * len(self.model) + TimerQueue._SMALL
 
 
 TestTheQueueAgainstAList = QueueAgainstAList.TestCase

@@ -53,7 +53,7 @@ class End:
 
     def emptied(self) -> None:
         assert not self.errors, "emptied after the end"
-        corked = self.transport._cork or ()
+        corked = self.transport.corked or ()
         assert self.transport.buffered == sum(map(len, corked))
         self.log.append("emptied")
         self.on_emptied()

@@ -46,7 +46,7 @@ def check_server(server: Server, limit: int, own_timers: int) -> None:
     room: Any = server._room_timer
     timers += room is not None and room.active
     if len(reactor._timers) != timers:
-        active = [entry for entry in reactor._timers._heap if entry[2].active]
+        active = [entry for entry in reactor._timers.heap if entry[2].active]
         found = [(when, timer.fn) for when, _, timer in sorted(active)]
         # It is told so in a step that is still to come.
         if reactor.next_timeout() == 0 and len(found) - sum(map(made_room, found)) == timers:
@@ -78,7 +78,7 @@ def check_end(transport: Any, timer: Any, known: set[Any]) -> int:
 
 
 def check_queue(transport: Any) -> None:
-    assert transport._cork is None, "left corked"
+    assert transport.corked is None, "left corked"
     waiting = sum(map(len, transport._backlog or ()))
     assert transport.buffered == waiting
     assert transport.buffered <= HIGH_WATER or transport.choked
