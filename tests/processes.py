@@ -6,7 +6,7 @@ import contextlib
 import socket
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pathlib
@@ -60,6 +60,18 @@ def listening(
         yield process
     finally:
         stop(process)
+
+
+def complaints(said: str) -> str:
+    """Leave out of a program's log what a machine that does something else makes it say."""
+    lines = said.splitlines(keepends=True)
+    return "".join(line for line in lines if "held up everybody else" not in line)
+
+
+def next_line(log: IO[str]) -> str:
+    """Return the next line of a program's log, but for those; nothing at its end."""
+    lines = iter(log.readline, "")
+    return next((line for line in lines if complaints(line)), "")
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

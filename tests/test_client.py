@@ -1687,7 +1687,7 @@ def test_a_signal_ends_all_gracefully(net: Net, number: int) -> None:
 
 def test_shutdown_ends_clients_in_every_state(net: Net) -> None:
     server = net.serve()
-    options: dict[str, Any] = {"reconnect": sudden()}
+    options: dict[str, Any] = {"reconnect": Backoff(first=3600, last=3600, jitter=0)}
     fresh = net.client(server, **options)
     opened = net.client(server, **options)
     waiting = net.client(f"ws://127.0.0.1:{free_port()}/", **options)

@@ -96,6 +96,7 @@ def frames(server: Busy, count: int) -> tuple[list[float], int, int]:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.usefixtures("descriptors")
 def test_with_500_chatty_clients_a_step_keeps_its_budget_and_nobody_waits_for_long() -> None:
     seen = []
@@ -190,6 +191,7 @@ def test_a_loop_that_did_not_run_for_a_minute_drops_nobody_who_lives() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.usefixtures("descriptors")
 def test_over_real_sockets_a_stall_drops_nobody_who_lives_either() -> None:
     interval = timeout = 1.0
@@ -226,5 +228,7 @@ def test_over_real_sockets_a_stall_drops_nobody_who_lives_either() -> None:
             assert server.ends() == [(1011, "ping timeout")] * DEAD
             assert len(server.clients) == HEALTHY - DEAD
             assert max(stalls) > interval
-            # Beyond that, what the machine takes for a thousand pings and answers.
-            assert noticed < interval + timeout + 2.0
+            # Beyond that, what the machine takes for a thousand pings and answers, but not what
+            # it takes for itself.
+            more = sum(stalls) - max(stalls)
+            assert noticed - more < interval + timeout + 2.0

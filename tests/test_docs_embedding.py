@@ -510,8 +510,14 @@ def test_an_add_on_of_blender_comes_when_there_is_something_to_do_and_ends_its_t
     assert step() == 0.05
     loop.call_soon(loop.call_soon, print)
     assert step() == 0
-    loop.call_later(0.02, print)
-    assert 0 < step() <= 0.02
+
+    def soon() -> float:
+        loop.call_later(0.02, print)
+        wait: float = step()
+        return wait
+
+    # None, if the machine has held it up for so long.
+    assert next(filter(None, (soon() for _ in range(100)))) <= 0.02
     found["unregister"]()
     assert blender.function is None
     assert loop.closed
@@ -533,7 +539,11 @@ def test_who_is_held_up_is_told_for_how_long(
             return ""
 
     Stall(monkeypatch).sees(STALL)
-    assert capsys.readouterr().out == "nobody was served for 0.3 s\n"
+    told = capsys.readouterr().out.splitlines()
+    # The machine may have held it up for longer, and once more.
+    [longest, *_] = sorted((float(line.split()[-2]) for line in told), reverse=True)
+    assert f"nobody was served for {longest} s" in told
+    assert 0.3 <= longest < PATIENCE
 
 
 def test_a_thread_sends_what_it_has_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -557,11 +567,12 @@ def test_a_world_has_its_ticks_and_its_times(monkeypatch: pytest.MonkeyPatch) ->
             with WebSocket() as sock:
                 sock.settimeout(PATIENCE)
                 sock.connect(("127.0.0.1", port))
-                ticks = []
+                ticks: list[str] = []
                 while True:
                     frame = sock.recv()
                     if frame.opcode == Opcode.PING:
-                        sock.send(Frame(Opcode.PONG, frame.payload))
+                        if len(ticks) > 21:  # otherwise the next
+                            sock.send(Frame(Opcode.PONG, frame.payload))
                     elif not answered.is_set():
                         ticks.append(bytes(frame.payload).decode())
                     else:
@@ -583,7 +594,7 @@ def test_a_world_has_its_ticks_and_its_times(monkeypatch: pytest.MonkeyPatch) ->
     steps = [later - before for before, later in zip(times, times[1:])]
     assert len(steps) > 20
     assert all(step == pytest.approx(1 / 60, abs=0.001) for step in steps)
-    [(rtt, jitter, offset)] = data
+    rtt, jitter, offset = data[0]
     assert 0 < rtt < PATIENCE
     assert (jitter, offset) == (0, None)
 

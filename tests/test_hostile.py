@@ -6,6 +6,8 @@ client that does nothing wrong, while the others do their worst.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import resource
 import socket
@@ -35,6 +37,7 @@ REQUEST = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
+TRIES = 4
 HALF_OPEN = 1000
 DESCRIPTORS = HALF_OPEN + 200
 # KiB. PyPy's compiler and collector take memory as they find best; what is bounded there is
@@ -134,10 +137,34 @@ def served(max_message: int = MIB, *certificate: str) -> Iterator[Target]:
     assert process.returncode == 0
 
 
-@pytest.fixture
-def target() -> Iterator[Target]:
-    with served() as target:
-        yield target
+class TooSlow(AssertionError):
+    """The round trips of one that does nothing wrong took too long."""
+
+
+def tried(attack: Callable[..., None]) -> Callable[..., None]:
+    """Have an attack made again, on a new server, if others had to wait for too long.
+
+    A machine that does something else for a while must not fail it; what the server makes them
+    wait for, it does each time.
+    """
+    signature = inspect.signature(attack)
+
+    @functools.wraps(attack)
+    def try_again(**fixtures: Any) -> None:
+        slow: list[str] = []
+        while len(slow) < TRIES:
+            try:
+                if "target" not in signature.parameters:
+                    return attack(**fixtures)
+                with served() as target:
+                    return attack(target=target, **fixtures)
+            except TooSlow as error:
+                slow.append(str(error))
+        raise AssertionError(f"in each of {TRIES} tries: {slow}")
+
+    others = [each for name, each in signature.parameters.items() if name != "target"]
+    vars(try_again)["__signature__"] = signature.replace(parameters=others)
+    return try_again
 
 
 class Quiet:
@@ -176,7 +203,8 @@ class Quiet:
     def check(self) -> None:
         ordered = sorted(self.times)
         at = math.ceil(len(ordered) * 0.99) - 1
-        assert ordered[at] < LIMIT, f"99 % of {len(ordered)} in {ordered[at] * 1000:.1f} ms"
+        if ordered[at] >= LIMIT:
+            raise TooSlow(f"99 % of {len(ordered)} in {ordered[at] * 1000:.1f} ms")
 
     def state(self) -> tuple[int, int, int]:
         """Return the longest queue in bytes, the memory in KiB, and the number of clients."""
@@ -213,6 +241,8 @@ def descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.measured
+@tried
 def test_slow_silent_and_half_open_clients_do_not_slow_down_another(
     descriptors: None, target: Target
 ) -> None:
@@ -239,6 +269,8 @@ def test_slow_silent_and_half_open_clients_do_not_slow_down_another(
     quiet.check()
 
 
+@pytest.mark.measured
+@tried
 def test_slow_silent_and_half_open_clients_do_not_keep_out_another(
     descriptors: None, target: Target
 ) -> None:
@@ -260,6 +292,8 @@ def client_hello() -> bytes:
     return outward.read()
 
 
+@pytest.mark.measured
+@tried
 def test_five_hundred_clients_that_stall_in_the_tls_handshake_do_not_slow_down_another(
     descriptors: None, tmp_path: Path
 ) -> None:
@@ -294,6 +328,8 @@ def test_five_hundred_clients_that_stall_in_the_tls_handshake_do_not_slow_down_a
                     sock.recv(1)
 
 
+@pytest.mark.measured
+@tried
 def test_a_hundred_thousand_tiny_frames_in_one_burst_do_not_slow_down_another(
     target: Target,
 ) -> None:
@@ -316,6 +352,7 @@ def test_a_hundred_thousand_tiny_frames_in_one_burst_do_not_slow_down_another(
     quiet.check()
 
 
+@tried
 def test_a_flood_of_tiny_frames_from_one_that_reads_nothing_is_held_up(
     target: Target,
 ) -> None:
@@ -329,6 +366,7 @@ def test_a_flood_of_tiny_frames_from_one_that_reads_nothing_is_held_up(
     assert clients == 2
 
 
+@tried
 def test_an_echo_of_much_to_one_that_reads_nothing_is_bounded(target: Target) -> None:
     quiet = Quiet(target)
     before = quiet.state()[1]
@@ -343,6 +381,7 @@ def test_an_echo_of_much_to_one_that_reads_nothing_is_bounded(target: Target) ->
     assert memory - before < 4 * KIB + SLACK
 
 
+@tried
 def test_a_hundred_thousand_pings_from_one_that_never_reads_hold_one_pong(
     target: Target,
 ) -> None:
@@ -362,6 +401,7 @@ def test_a_hundred_thousand_pings_from_one_that_never_reads_hold_one_pong(
 
 
 @pytest.mark.parametrize("form", ["first", "second"])
+@tried
 def test_a_declared_length_of_two_to_the_62nd_ends_it_at_once(
     target: Target, form: str
 ) -> None:
@@ -386,6 +426,7 @@ def test_a_declared_length_of_two_to_the_62nd_ends_it_at_once(
     assert quiet.state()[1] - before < KIB + SLACK
 
 
+@tried
 def test_a_slow_reader_of_a_broadcast_is_dropped_and_the_others_get_all(
     target: Target,
 ) -> None:
@@ -417,6 +458,7 @@ def test_a_slow_reader_of_a_broadcast_is_dropped_and_the_others_get_all(
     quiet.check()
 
 
+@tried
 def test_one_legal_message_a_byte_at_a_time_costs_no_more_memory_than_it_has(
     target: Target,
 ) -> None:
@@ -437,6 +479,7 @@ def test_one_legal_message_a_byte_at_a_time_costs_no_more_memory_than_it_has(
     assert memory < KIB + SLACK
 
 
+@tried
 def test_memory_is_flat_over_connections_that_come_and_go(target: Target) -> None:
     quiet = Quiet(target)
 
@@ -482,7 +525,7 @@ class OneByteAtATime:
 
 
 def one_byte_receives(head: int, size: int) -> float:
-    """Receive a message of `size` bytes so; return the seconds."""
+    """Receive a message of `size` bytes so; return the seconds that the processor took."""
     got: list[int] = []
     loop = Reactor(selector=MemorySelector(), clock=FakeClock())
     server = Server(
@@ -495,11 +538,11 @@ def one_byte_receives(head: int, size: int) -> float:
     transport: Any = client._transport
     real = transport.sock
     slow: Any = OneByteAtATime(real, masked(head, b"x" * size))
-    transport._recv, transport.sock = slow.recv, slow
-    start, ready = time.perf_counter(), transport._ready
+    transport.sock = slow
+    start, ready = time.process_time(), transport._ready
     while not got:
         ready(EVENT_READ)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     transport.sock = real
     loop.close()
     assert got == [size]
@@ -516,6 +559,7 @@ def test_a_message_received_byte_by_byte_costs_the_same_for_each_byte(head: int)
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.timeout(600)
 def test_sixteen_mebibytes_in_receives_of_one_byte_arrive() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -16,6 +16,7 @@ import pytest
 
 from reactor import Client, Reactor, Server
 from reactor.guests import GLibGuest
+from reactor.testing import FakeClock
 from tests.loop.helpers import PATIENCE, status_of_child
 
 if TYPE_CHECKING:
@@ -211,15 +212,21 @@ def test_a_timer_is_never_early(reactor: Reactor) -> None:
     with GLibGuest(reactor) as guest:
         began = time.monotonic()
         reactor.call_later(0.0305, lambda: called.append(time.monotonic()))
-        (timer,) = (source for source in default.sources if not source.fds)
-        assert timer.delay == 31  # milliseconds: rounded up
         default.run(lambda: called)
         assert called[0] - began >= 0.0305
         assert guest.wakeups == 1
+
+
+def test_a_timer_is_due_at_the_millisecond_after_its_time() -> None:
+    with Reactor(clock=FakeClock()) as reactor, GLibGuest(reactor):
+
+        def delays() -> list[int]:
+            return [source.delay for source in default.sources if not source.fds]
+
         reactor.call_later(60, print)
-        reactor.call_later(30, print)  # instead of the other
-        timers = [source.delay for source in default.sources if not source.fds]
-        assert timers == [30_000]
+        assert delays() == [60_000]
+        reactor.call_later(0.0305, print)  # instead of the other
+        assert delays() == [31]
 
 
 def test_it_is_not_called_while_there_is_nothing_to_do(reactor: Reactor) -> None:

@@ -85,7 +85,8 @@ def pygame(monkeypatch: pytest.MonkeyPatch) -> Pygame:
 
 @pytest.fixture
 def guest(pygame: Pygame, reactor: Reactor) -> Iterator[PygameGuest]:
-    with PygameGuest(reactor, events=True) as guest:
+    # What a stall of the machine uses up is not to be seen as a step's budget.
+    with PygameGuest(reactor, events=True, budget=PATIENCE) as guest:
         yield guest
 
 

@@ -11,6 +11,8 @@ import time
 import traceback
 from typing import TYPE_CHECKING
 
+from tests.processes import complaints
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -71,6 +73,8 @@ def status_of_child(work: Callable[[], object]) -> int:
 def run_python(source: str, **options: object) -> subprocess.CompletedProcess[str]:
     """Run `source` in a process of its own, warnings as errors."""
     command = [sys.executable, "-W", "error", "-c", source]
-    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+    done: subprocess.CompletedProcess[str] = subprocess.run(  # type: ignore[call-overload]
         command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False, **options
     )
+    done.stderr = complaints(done.stderr)
+    return done

@@ -65,9 +65,9 @@ def test_who_may_wait_for_ever_waits(reactor: Reactor) -> None:
 
 
 def test_who_may_wait_for_a_while_waits_no_longer(reactor: Reactor) -> None:
+    began = time.monotonic()
     patience = Patience(0.02)
     assert patience.waits
-    began = time.monotonic()
     with pytest.raises(TimeoutError, match="timed out"):
         use_up(patience, reactor)
     assert 0.02 <= time.monotonic() - began < PATIENCE

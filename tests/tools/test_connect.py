@@ -22,6 +22,7 @@ from reactor import Backoff, Request, Response, Server
 from reactor.tools import connect, main
 
 from .. import certificates
+from ..processes import complaints
 from .peers import (
     BINARY,
     CLOSE,
@@ -259,12 +260,18 @@ def test_a_pong_that_nobody_asked_for_ends_nothing(run: Run) -> None:
 def test_with_wait_it_stays_for_what_comes_later(run: Run) -> None:
     class Late(Server):
         def onping(self, client: Connection, payload: bytes) -> None:
-            self.reactor.call_later(0.05, client.send, "late")
+            self.reactor.call_later(0.05, self.late, client)
+
+        def late(self, client: Connection) -> None:
+            client.send("late")
+            client.close()
 
     with serving(Late(("127.0.0.1", 0))) as uri:
         assert run(uri).out == ""
-        done = run("--wait", "1", uri)
+        done = run("--wait", f"{PATIENCE:g}", uri)
     assert (done.status, done.out) == (0, "late\n")
+    with echo() as uri:
+        assert run("--wait", "0.05", uri).status == 0
 
 
 def test_with_an_endless_wait_it_is_the_server_who_closes(run: Run) -> None:
@@ -628,7 +635,13 @@ def test_a_long_input_waits_in_its_pipe_not_in_memory() -> None:
                     (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", file.read())
                 peaks.append(int(peak) * 1024)
 
-    source = "import sys\nfor _ in range(1000): sys.stdout.write(('x' * 9_999 + '\\n') * 10)"
+    # Not with `sys.stdout`: that loses some when its process is stopped in between.
+    source = (
+        "import os\n"
+        "for _ in range(1000):\n"
+        "    data = (b'x' * 9_999 + b'\\n') * 10\n"
+        "    while data: data = data[os.write(1, data):]\n"
+    )
     writing = [sys.executable, "-c", source]
     slow = serving(Slow(("127.0.0.1", 0)))
     with slow as uri, subprocess.Popen(writing, stdout=PIPE) as writer:
@@ -661,7 +674,7 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly() -> None:
         with child.stderr as stderr:
             err = stderr.read()
         assert child.wait(PATIENCE) == 0
-    assert err == f"connected {uri}\nclosed 1000\n".encode()
+    assert complaints(err.decode()) == f"connected {uri}\nclosed 1000\n"
 
 
 def test_a_reader_that_is_gone_already_is_no_failure(run: Run) -> None:

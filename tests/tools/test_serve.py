@@ -27,6 +27,7 @@ from reactor.tools import main, serve
 from reactor.tools.serve import EchoServer
 
 from .. import certificates
+from ..processes import next_line
 from .peers import FROM_A_TERMINAL, PATIENCE
 
 if TYPE_CHECKING:
@@ -795,7 +796,7 @@ def test_a_signal_ends_it_gracefully_with_status_0(number: signal.Signals) -> No
     with serving("--port", "0") as process:
         try:
             assert process.stderr is not None
-            line = process.stderr.readline()
+            line = next_line(process.stderr)
             match = re.match(r"listening on http://127\.0\.0\.1:(\d+)/ ", line)
             assert match is not None, line
             with socket.create_connection(("127.0.0.1", int(match[1])), timeout=30) as sock:
@@ -804,7 +805,7 @@ def test_a_signal_ends_it_gracefully_with_status_0(number: signal.Signals) -> No
                     b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
                     b"Sec-WebSocket-Key: " + KEY.encode() + b"\r\n\r\n"
                 )
-                assert " open " in process.stderr.readline()
+                assert " open " in next_line(process.stderr)
                 process.send_signal(number)
                 stream = sock.makefile("rb")
                 while stream.readline() != b"\r\n":
@@ -854,17 +855,17 @@ def test_a_new_certificate_is_shown_after_sighup_and_a_broken_one_never(
     with serving(*secured(files)[1:]) as process:
         try:
             assert process.stderr is not None
-            match = re.match(r"listening on https://127\S+:(\d+)/ ", process.stderr.readline())
+            match = re.match(r"listening on https://127\S+:(\d+)/ ", next_line(process.stderr))
             assert match is not None
             port = int(match[1])
             assert shown_name(port) == "first.example"
             certificates.files(tmp_path, "second.example")
             process.send_signal(signal.SIGHUP)
-            assert "the certificate is read again" in process.stderr.readline()
+            assert "the certificate is read again" in next_line(process.stderr)
             assert shown_name(port) == "second.example"
             Path(files.key).write_text("junk")
             process.send_signal(signal.SIGHUP)
-            assert "the certificate stays as it was" in process.stderr.readline()
+            assert "the certificate stays as it was" in next_line(process.stderr)
             assert shown_name(port) == "second.example"
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE) == 0
