@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections import deque
 
 from .attempt import Attempt
-from .backoff import Backoff, retry_after
 from .compression import chosen_extensions
 from .errors import InvalidState, QueueFull
 from .handlers import Handlers, Told
@@ -29,11 +28,9 @@ from .loop.resolver import Resolver
 from .loop.tally import Tally
 from .loop.transport import HIGH_WATER
 from .opened import Opened
-from .protocol.messages import as_sendable
 from .protocol.session import State, check_close
 from .sending import own_copy
 from .settings import Settings
-from .stats import TrafficStats
 from .wish import Wish
 
 TYPE_CHECKING = False
@@ -42,6 +39,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
     from typing import Any
 
+    from .backoff import Backoff
     from .connection import Connection
     from .loop.resolver import Resolve
     from .loop.timers import Timer
@@ -54,6 +52,7 @@ if TYPE_CHECKING:
     from .protocol.response import Reply
     from .protocol.uri import URI
     from .sending import Sendable
+    from .stats import TrafficStats
 
 
 class _ClientHandlers(Handlers):
@@ -157,8 +156,7 @@ class Client(Told):
         self.settings = Settings(**{n: v for n, v in options.items() if n in names})
         functions = {n: v for n, v in options.items() if n not in names}
         super().__init__(_ClientHandlers(type(self).__name__, functions))
-        if reconnect is not None and not isinstance(reconnect, Backoff):
-            raise TypeError(f"reconnect={reconnect!r}, not a Backoff")
+        _check_reconnect(reconnect)
         _check_hold(hold)
         wish = Wish(
             uri,
@@ -289,6 +287,8 @@ class Client(Told):
 
     def stats(self) -> TrafficStats:
         """Return what all its connections have carried so far, and what waits."""
+        from .stats import TrafficStats
+
         open_now = self._link is not None and self._link.ready_state is State.OPEN
         trying = self._attempt is not None
         return TrafficStats(self.tally, self.reactor.clock(), int(open_now), int(trying))
@@ -313,15 +313,19 @@ class Client(Told):
         """
         link = self._link
         if link is not None and not self._away and not self._held:
+            if not self._hold:
+                return link.send(message, compress)
             before = link.ready_state
             sent = link.send(message, compress)
-            held = self._hold and self._backoff is not None
+            held = self._backoff is not None
             # What has failed in there is not to fail the next connection too.
             taken = before is State.OPEN and link.ready_state is not State.CLOSED
             if sent or taken or not held:
                 return sent
         # What comes while one connection is closing waits for the next.
         self.reactor.check_thread()
+        from .protocol.messages import as_sendable
+
         whole = as_sendable(message)
         if self._leaving:
             return False
@@ -581,6 +585,8 @@ class Client(Told):
         if error is None and self.reactor.now - self._opened >= backoff.stable:
             self._tries = 0
         self._tries += 1
+        from .backoff import retry_after
+
         delay = backoff.delay(self._tries, code=code, retry_after=retry_after(error))
         # Not a number would be no delay at all, and for ever no end.
         if not 0 <= delay < float("inf"):
@@ -605,6 +611,14 @@ class Client(Told):
 def _size_held(whole: Message | None) -> int:
     """Return for how many bytes a message counts that is held: what is empty counts, too."""
     return max(1, len(whole or b""))
+
+
+def _check_reconnect(reconnect: Backoff | None) -> None:
+    if reconnect is not None:
+        from .backoff import Backoff
+
+        if not isinstance(reconnect, Backoff):
+            raise TypeError(f"reconnect={reconnect!r}, not a Backoff")
 
 
 def _check_hold(size: Any) -> None:

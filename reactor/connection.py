@@ -318,7 +318,8 @@ class Connection(Sending):
         """Take input. Hot."""
         self._deadlines.last_seen = self._reactor.now
         transport = self._transport
-        transport.corked = []
+        if not transport.broken:  # as when the peer is gone, and what it has said is read
+            transport.corked = []
         try:
             more = self._session.feed(data)
         finally:
@@ -337,13 +338,13 @@ class Connection(Sending):
         """Return where the next bytes of a large frame belong; called by the transport."""
         return self._session.vacancy()
 
-    def filled(self, count: int, room: int) -> None:
+    def filled(self, count: int) -> None:
         """Take bytes received into place; called by the transport."""
         self._deadlines.last_seen = self._reactor.now
         transport = self._transport
         transport.cork()
         try:
-            self._session.filled(count, room)
+            self._session.filled(count)
         finally:
             transport.uncork()
         outbox = self._outbox

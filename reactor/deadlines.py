@@ -55,7 +55,6 @@ class Deadlines:
     Attributes:
         last_seen: When a byte last came, in seconds of the reactor's clock; set by the
             connection.
-        trips: What the pings have told of the way to the peer.
     """
 
     __slots__ = (
@@ -67,8 +66,8 @@ class Deadlines:
         "_settings",
         "_timer",
         "_transport",
+        "_trips",
         "last_seen",
-        "trips",
     )
 
     def __init__(
@@ -87,7 +86,14 @@ class Deadlines:
         self._forgiven = False
         self._ping_sent = _NEVER
         self._timer: Timer | Deadline
-        self.trips = RoundTrips()
+        self._trips: RoundTrips | None = None
+
+    @property
+    def trips(self) -> RoundTrips:
+        """What the pings have told of the way to the peer; made when the first one is told."""
+        if self._trips is None:
+            self._trips = RoundTrips()
+        return self._trips
 
     def start(self) -> None:
         """Begin to watch; called once, before all else."""

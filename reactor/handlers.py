@@ -194,10 +194,12 @@ class Told:
 
     def listens_to(self, name: str) -> bool:
         """Return whether a handler was given: here, or to `handlers`."""
-        return any(
-            getattr(getattr(who, name, None), "__func__", None) is not getattr(kind, name)
-            for who, kind in ((self, Told), (self.handlers, Handlers))
-            if hasattr(who, name)
+        own = getattr(self, name)
+        if getattr(own, "__func__", None) is not getattr(Told, name):
+            return True
+        theirs = getattr(self.handlers, name, None)
+        return theirs is not None and (
+            getattr(theirs, "__func__", None) is not getattr(Handlers, name)
         )
 
     def _handler_failed(self, error: Exception) -> None:

@@ -22,6 +22,19 @@ class Link(Connection):
         """A message has come."""
         self.server.onmessage(message)
 
+    def message_received(self, message: Any) -> bool:
+        """Deliver a message; called by the session. Hot: what `Connection` does, at once.
+
+        A client reads on while its own queue is full: nobody is waited for.
+        """
+        self._tally.messages_received += 1
+        try:
+            self.server.onmessage(message)
+        except Exception as error:
+            self._log(self.onmessage, error)
+            self._handler_failed(error)
+        return self._stop or (self._reactor.ends is not None and self._reactor.out_of_time)
+
     def onfragment(self, data: Any, final: bool) -> None:
         """A part of a message has come."""
         self.server.onfragment(data, final)

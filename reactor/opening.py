@@ -24,7 +24,7 @@ from .loop.timers import Deadline
 from .loop.transport import LINGER, Transport
 from .opened import Opened
 from .protocol import handshake
-from .protocol.http import HeadReader, Response, http_date
+from .protocol.http import HeadReader, Response, http_date, take_head
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Opening:
         self.began = reactor.awake
         self.request: Request | None = None
         self.error: HandshakeError | None = None
-        self._head = HeadReader()
+        self._head: HeadReader | None = None  # nearly every head comes whole, and needs none
         self._transport: Stream = Transport(reactor, sock, self, self._received, server.tally)
         delay = server.settings.handshake_timeout
         self._timer: Deadline | Timer = Deadline(reactor, delay, self._overdue)
@@ -211,8 +211,14 @@ class Opening:
 
     def _received(self, data: bytes) -> None:
         try:
-            whole = self._head.feed(data)
+            if self.request is not None:  # whose onrequest was interrupted
+                raise HandshakeError(400, "bytes behind a request that is not answered yet")
+            reader = self._head
+            whole = take_head(data) if reader is None else reader.feed(data)
             if whole is None:
+                if reader is None:
+                    self._head = HeadReader()
+                    self._head.feed(data)
                 return
             head, rest = whole
             request = self.request = handshake.Request(head, self.address)
@@ -239,13 +245,15 @@ class Opening:
         began = server.reactor.clock()
         try:
             answer = handlers.onrequest(request)
-            fields = () if isinstance(answer, Response) else answer or ()
-            extra = handshake.extra_fields(fields)
+            fields = () if isinstance(answer, Response) else answer
+            extra = handshake.extra_fields(fields) if fields else None
         except Exception:
             logger().exception("onrequest raised for %s", printable(repr(request)))
             raise HandshakeError(500, "the server failed to answer") from None
         finally:
-            server.reactor.took(handlers.onrequest, began, server.reactor.clock())
+            ended = server.reactor.clock()
+            if ended - began > server.reactor.slow:
+                server.reactor.took(handlers.onrequest, began, ended)
         if self._transport.closed:
             return  # by onrequest, as when it stops the server
         if isinstance(answer, Response):
@@ -256,7 +264,9 @@ class Opening:
         else:
             raise server.policy.refuse(request)
 
-    def _open(self, request: Request, handlers: Any, extra: Headers, rest: bytes) -> None:
+    def _open(
+        self, request: Request, handlers: Any, extra: Headers | None, rest: bytes
+    ) -> None:
         server = self.server
         subprotocol = server.policy.subprotocol(request)
         answer, codecs = self._negotiate(request)
@@ -325,7 +335,8 @@ class Opening:
         """Drop what follows the head."""
 
     def _overdue(self) -> None:
-        if self._head.started:
+        begun = self._head is not None and self._head.started
+        if begun or self.request is not None:
             self._reject(HandshakeError(408, "the request did not come in time"))
         else:
             logger().info("%s: no request came", place(self.address))

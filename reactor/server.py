@@ -144,6 +144,7 @@ class Server(Handlers):
         self._max_connections = max_connections or _descriptors()
         self._max_openings = max_pending_handshakes
         self._room_timer: Timer | None = None
+        self._full = False  # whether the listeners are paused
         self._listeners: list[Listener] = []
         self._own_reactor = reactor is None
         self.reactor = Reactor() if reactor is None else reactor
@@ -266,10 +267,11 @@ class Server(Handlers):
             kind = type(message).__name__
             raise TypeError(f"{kind}, not str, bytes-like or a Message")
         self.reactor.check_thread()
+        frame = whole.pack()
         for client in list(self.clients):
             if client is not exclude:
                 try:
-                    client.post(whole, compress)
+                    client.post(frame, whole, compress)
                 except QueueFull:
                     continue
 
@@ -351,13 +353,15 @@ class Server(Handlers):
         """Forget a handshake; called by it."""
         self._openings.pop(opening, None)
         self._mind_the_limit()
-        self._end_if_stopped()
+        if self.stopping:
+            self._end_if_stopped()
 
     def connection_ended(self, connection: Connection) -> None:
         """Forget a connection; called by it."""
         self.clients.discard(connection)
         self._mind_the_limit()
-        self._end_if_stopped()
+        if self.stopping:
+            self._end_if_stopped()
 
     def _make_room(self) -> None:
         """At the limit of handshakes, drop the oldest of those that have taken too long.
@@ -373,8 +377,13 @@ class Server(Handlers):
 
     def _mind_the_limit(self) -> None:
         """Stop or go on accepting, as the number of connections and handshakes says."""
-        count = len(self.clients) + len(self._openings)
-        full = count >= self._max_connections or self._openings_full()
+        openings = len(self._openings)
+        full = len(self.clients) + openings >= self._max_connections or (
+            openings >= self._max_openings and self._openings_full()
+        )
+        if full == self._full:
+            return
+        self._full = full
         for listener in self._listeners:
             if full:
                 listener.pause()
@@ -382,9 +391,7 @@ class Server(Handlers):
                 listener.resume()
 
     def _openings_full(self) -> bool:
-        """Whether there are too many handshakes, and none has taken so long as to make room."""
-        if len(self._openings) < self._max_openings:
-            return False
+        """Whether none of too many handshakes has taken so long as to make room."""
         oldest = next(iter(self._openings))
         left = oldest.began + _SLOW_OPENING - self.reactor.awake
         if left <= 0:

@@ -21,6 +21,7 @@ from reactor import Backoff, Client, DeflateFrame, PerMessageDeflate, Server
 from reactor.loop.reactor import EVENT_READ, Reactor
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +41,26 @@ def memory() -> tuple[int, int]:
         return 0, 0
     now, most = (int(fields[name].split()[0]) * KIB for name in ("VmRSS", "VmHWM"))
     return now, most
+
+
+class Trickle:
+    """A socket from which the first bytes are received one by one.
+
+    Args:
+        sock: The socket.
+        left: How many bytes.
+    """
+
+    def __init__(self, sock: socket.socket, left: int) -> None:
+        self._sock = sock
+        self._left = left
+
+    def recv(self, size: int) -> bytes:
+        self._left -= 1
+        return self._sock.recv(1 if self._left > 0 else size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
 
 
 class Measured:
@@ -116,16 +137,8 @@ class Measured:
         """Have the first bytes received one by one, if that is wanted."""
         left = self.wanted.get("trickle", 0)
         transport = client._transport
-        receive = transport._recv
-
-        def trickle(size: int) -> bytes:
-            nonlocal left
-            left -= 1
-            data: bytes = receive(1 if left > 0 else size)
-            return data
-
         if left:
-            transport._recv = trickle
+            transport.sock = Trickle(transport.sock, left)
         self.happened("opened")
 
     def got(self, message: Any) -> None:

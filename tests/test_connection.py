@@ -884,7 +884,7 @@ def test_a_failed_write_ends_it_after_what_had_come_was_read() -> None:
         assert theirs is not None
         peer.sock.send(masked(TEXT, b"last words"))
         transport: Any = peer.client._transport
-        transport._send = raiser(BrokenPipeError(32, "Broken pipe"))
+        transport.sock.send = raiser(BrokenPipeError(32, "Broken pipe"))
         assert peer.client.send("?") is False
         assert peer.ends == []
         peer.settle()

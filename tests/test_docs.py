@@ -34,7 +34,7 @@ MODULE = re.compile(r"# (\w+)\.py\n")
 # One with this runs as it is, with real sockets: it is its own other side.
 REAL = '("127.0.0.1", 0)'
 # What these pages show is run by tests of their own.
-ELSEWHERE = {"from-wspy.md", "embedding.md"}
+ELSEWHERE = {"from-wspy.md", "embedding.md", "performance.md"}
 
 
 def blocks(language: str, *pages: Path) -> list[Any]:

@@ -89,3 +89,33 @@ def test_a_slow_handler_is_named_after_the_clients() -> None:
         link = link_of(client)  # type: ignore[arg-type]
         assert link.name_of(link.onping) == f"{__name__}.Named.onping"
         assert link.answers_for() == "builtins.print"
+
+
+def test_a_message_goes_to_the_client_at_once_and_is_counted() -> None:
+    with Reactor(selector=MemorySelector(), clock=FakeClock()) as reactor:
+        owner = Owner(reactor)
+        link = link_of(owner)
+        assert not link.message_received("hello")
+        assert owner.seen == [("onmessage", "hello")]
+        assert link._transport.tally.messages_received == 1
+        reactor.ends = reactor.clock() - 1
+        assert link.message_received("the step has no more time")
+        reactor.ends = reactor.clock() + 1
+        assert not link.message_received("it has")
+        reactor.ends = None
+
+
+def test_what_the_client_raises_fails_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    class Clumsy(Owner):
+        def onmessage(self, message: Any) -> None:
+            raise LookupError(message)
+
+    with Reactor(selector=MemorySelector(), clock=FakeClock()) as reactor:
+        owner = Clumsy(reactor)
+        link = link_of(owner)
+        link.start()
+        assert link.message_received("hello")
+        [(name, error)] = owner.seen
+        assert (name, type(error), str(error)) == ("onerror", LookupError, "hello")
+        assert (link.close_code, link.close_reason) == (1011, "internal error")
+        assert "onmessage of <the owner> raised" in caplog.text

@@ -437,6 +437,36 @@ def test_a_keyboard_interrupt_in_onrequest_is_not_swallowed(wire: Wire) -> None:
         wire.reactor.step(0)
 
 
+@pytest.mark.parametrize("size", [1, 1000])
+def test_no_second_request_is_asked_for_after_an_interrupt_of_the_first(
+    wire: Wire, size: int
+) -> None:
+    def interrupt(request: Request) -> Any:
+        raise KeyboardInterrupt
+
+    wire.server.answer = interrupt
+    for start in range(0, len(opening()), size):
+        wire.sock.send(opening()[start : start + size])
+    with pytest.raises(KeyboardInterrupt):
+        wire.settle()
+    wire.server.answer = lambda request: None
+    assert status(wire.send(opening("/second"))) == 400
+    assert [request.target for request in wire.server.requests] == ["/"]
+
+
+def test_a_request_whose_onrequest_was_interrupted_is_overdue_as_any_that_began(
+    wire: Wire,
+) -> None:
+    def interrupt(request: Request) -> Any:
+        raise KeyboardInterrupt
+
+    wire.server.answer = interrupt
+    wire.sock.send(opening())
+    with pytest.raises(KeyboardInterrupt):
+        wire.settle()
+    assert status(wire.advance(wire.server.settings.handshake_timeout + 1)) == 408
+
+
 @pytest.mark.parametrize("end", ["stop", "close"])
 @pytest.mark.parametrize("data", [opening() + FRAMES[0], plain()])
 def test_a_server_that_is_stopped_by_onrequest_opens_nothing_more(

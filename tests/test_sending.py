@@ -18,7 +18,7 @@ from reactor import (
     State,
     TextMessage,
 )
-from reactor.loop.transport import HIGH_WATER
+from reactor.loop.transport import HIGH_WATER, Transport
 from reactor.protocol.extended import ExtendedSession
 from tests.extended import ExtendedVisitor, Flip
 from tests.line import KIB, Line, Noting
@@ -228,6 +228,7 @@ def fill(line: Line, size: int) -> None:
 SENDERS: dict[str, Callable[[Connection], object]] = {
     "short": lambda client: client.send(bytes(100)),
     "bytes": lambda client: client.send(bytes(KIB)),
+    "large": lambda client: client.send(bytes(64 * KIB)),
     "bytearray": lambda client: client.send(bytearray(KIB)),
     "message": lambda client: client.send(BinaryMessage(bytes(KIB))),
     "ping": lambda client: client.ping(bytes(100)),
@@ -272,6 +273,76 @@ def test_what_is_corked_does_not_count_while_the_peer_takes_it() -> None:
     with Line(max_write_queue=3 * KIB, do={"onmessage": answer}) as line:
         line.say(TEXT, b"?")
         assert [len(payload) for _, payload in line.read_all()] == [KIB] * 20
+
+
+@roles
+@pytest.mark.parametrize("corked", [False, True])
+@pytest.mark.parametrize("message", [bytes(range(256)) * 512, "☃" * 30_000], ids=["b", "t"])
+def test_a_large_message_is_sent_without_a_copy(
+    is_client: bool, corked: bool, message: Any
+) -> None:
+    with Line(is_client=is_client) as line:
+        if corked:
+            line.transport.cork()
+        assert line.client.send("before")
+        assert line.client.send(message)
+        assert line.client.send("after")
+        if corked:
+            line.transport.uncork()
+        data = message.encode() if isinstance(message, str) else message
+        head = TEXT if isinstance(message, str) else BINARY
+        assert line.read_all() == [(TEXT, b"before"), (head, data), (TEXT, b"after")]
+        assert line.transport.tally.messages_sent == 3
+        line.stop_reading()
+        assert line.client.send(message) is False
+        header = 14 if is_client else 10
+        assert line.client.buffered_amount == header + len(data)
+        line.client.close()
+        assert line.client.send(message) is False
+        assert [payload for _, payload in line.read_all()][:-1] == [data]
+
+
+@roles
+@pytest.mark.parametrize("corked", [False, True])
+@pytest.mark.parametrize("at", [1, 2], ids=["header", "payload"])
+def test_a_large_message_that_is_interrupted_ends_the_connection(
+    monkeypatch: pytest.MonkeyPatch, is_client: bool, corked: bool, at: int
+) -> None:
+    write, calls = Transport.write, []
+
+    def interrupted(transport: Transport, data: bytes | bytearray) -> bool:
+        calls.append(len(data))
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return write(transport, data)
+
+    with Line(is_client=is_client) as line:
+        if corked:
+            line.transport.cork()
+        monkeypatch.setattr(Transport, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            line.client.send(bytes(64 * KIB))
+        monkeypatch.undo()
+        assert line.client.send("after") is False
+        line.settle()
+        assert line.server.ends() == [(1006, "interrupted")]
+        assert [type(error) for error in line.server.errors()] == [InterruptedError]
+        assert not line.peer.inbox
+
+
+def test_what_answers_the_last_words_of_a_peer_that_is_gone_is_not_sent() -> None:
+    answers: list[tuple[bool, int]] = []
+
+    def answer(client: Connection, message: str) -> None:
+        answers.append((client.send(message), client.buffered_amount))
+
+    with Line(do={"onmessage": answer}) as line:
+        line.say(TEXT, b"last")
+        line.say(TEXT, b"words")
+        line.peer.close()
+        assert line.client.send("to nobody") is False
+        line.settle()
+        assert answers == [(False, 0)] * 2
 
 
 def test_a_broadcast_skips_who_has_no_room_by_the_policy_error() -> None:

@@ -37,6 +37,7 @@ def terms(**options: Any) -> Terms:
         ({"location": "/\n"}, ValueError, "control character"),
         ({"subprotocols": "chat"}, TypeError, "a list"),
         ({"subprotocols": ["not a token"]}, ValueError, "not a token"),
+        ({"subprotocols": [None]}, ValueError, "not a token"),
         ({"extensions": ["deflate"]}, TypeError, "not an Extension"),
         ({"extensions": [Extension()]}, ValueError, "not a token"),
         ({"headers": {"Upgrade": "h2c"}}, ValueError, "not the user's"),

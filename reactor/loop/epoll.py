@@ -72,7 +72,7 @@ class EpollSelector(BaseSelector):
             except OSError:
                 del self._keys[key.fd]  # closed before, and so forgotten by the system
                 raise
-        key = self._keys[key.fd] = SelectorKey(fileobj, key.fd, events, data)
+        key = self._keys[key.fd] = SelectorKey(key.fileobj, key.fd, events, data)
         return key
 
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
@@ -105,13 +105,13 @@ class EpollSelector(BaseSelector):
     def get_key(self, fileobj: FileDescriptorLike) -> SelectorKey:
         """Return what `register` returned; `KeyError` if it is not waited for."""
         try:
-            return self._keys[_descriptor(fileobj)]
-        except (KeyError, ValueError):
-            pass
-        for key in self._keys.values():
-            if key.fileobj is fileobj:  # it was closed, and has no number any more
-                return key
-        raise KeyError(f"{fileobj!r} is not registered")
+            key = self._keys.get(_descriptor(fileobj))
+        except ValueError:  # it was closed, and has no number any more
+            same = (key for key in self._keys.values() if key.fileobj is fileobj)
+            key = next(same, None)
+        if key is None:
+            raise KeyError(f"{fileobj!r} is not registered")
+        return key
 
     def get_map(self) -> Mapping[FileDescriptorLike, SelectorKey]:
         """Return what is waited for, by the socket or its number."""

@@ -347,7 +347,8 @@ class Reactor(Rounds):
 
     def call_soon(self, fn: Callable[..., object], *args: object) -> None:
         """Call `fn(*args)` in the next step, after its sockets and timers."""
-        self.check_thread()
+        if get_ident() != self.thread:
+            self.check_thread()
         self._soon.append((fn, args))
         if self.host is not None:
             self._tell_host()
@@ -374,7 +375,8 @@ class Reactor(Rounds):
 
         A time that is past means the next step.
         """
-        self.check_thread()
+        if get_ident() != self.thread:
+            self.check_thread()
         # One made in this step for a time long past would stand before those that are due.
         timer = self._timers.add(max(self.now, when), fn, args)
         if self.host is not None:
@@ -462,7 +464,8 @@ class Reactor(Rounds):
 
     def adopt(self, pollable: Pollable) -> None:
         """Own `pollable` until it is released: `close` and a forked child close its socket."""
-        self.check_thread()
+        if get_ident() != self.thread:
+            self.check_thread()
         self._pollables.add(pollable)
 
     def release(self, pollable: Pollable) -> None:
@@ -471,7 +474,8 @@ class Reactor(Rounds):
         The order matters: a descriptor that is closed first can be another socket's by the
         time it is unregistered.
         """
-        self.check_thread()
+        if get_ident() != self.thread:
+            self.check_thread()
         if pollable not in self._pollables:
             return
         try:
@@ -511,8 +515,10 @@ class Reactor(Rounds):
             raise RuntimeError(f"{name}() is called from inside a step")
 
     def _check_usable(self) -> None:
-        self._check_process()
-        self.check_thread()
+        if self._closed:
+            self._check_process()
+        if get_ident() != self.thread:
+            self.check_thread()
 
     def check_thread(self) -> None:
         """Raise `RuntimeError` in a thread that must not use the reactor, nor what is in it."""

@@ -304,3 +304,4 @@ class Deadline:
     def cancel(self) -> None:
         """Do not call it; allowed at any time and any number of times."""
         self._timer.cancel()
+        self._fn = _nothing  # which may hold whoever holds this

@@ -149,9 +149,9 @@ class Tls:
         # Whether messages can be written: the handshake is over, the end has not begun.
         self._usable = False
         self._ended = False
-        self.corked: list[bytes] | None = None
+        self.corked: list[bytes | bytearray] | None = None
         # What OpenSSL has not taken: it may first have to read, as in a renegotiation.
-        self._waiting: deque[bytes | memoryview] = deque()
+        self._waiting: deque[bytes | bytearray | memoryview] = deque()
         self._held = 0
         self._lost = False
         # What was answered since when: see `_answer`.
@@ -333,7 +333,7 @@ class Tls:
 
     # ---- out ----
 
-    def write(self, data: bytes) -> bool:
+    def write(self, data: bytes | bytearray) -> bool:
         """Encrypt and send `data`, or as soon as the peer takes it.
 
         Returns:

@@ -86,7 +86,11 @@ class WholeText(_Text):
             pieces[-1] += text
         elif text:
             pieces.append(text)
-        return self.deliver("".join(pieces)) if final else False
+        if not final:
+            return False
+        text = "".join(pieces)
+        pieces.clear()  # before the user may need as much again
+        return self.deliver(text)
 
 
 class TextParts(_Text):
@@ -116,7 +120,11 @@ class WholeBinary:
     def take(self, data: bytes | bytearray, final: bool) -> bool | None:
         """Keep a piece; deliver the message with the last."""
         self.stored += data
-        return self.deliver(bytes(self.stored)) if final else False
+        if not final:
+            return False
+        message = bytes(self.stored)
+        self.stored = bytearray()  # before the user may need as much again
+        return self.deliver(message)
 
 
 class BinaryParts:

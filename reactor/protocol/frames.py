@@ -98,17 +98,43 @@ def pack_frame(head: int, payload: bytes, masked: bool) -> bytes:
         payload: The payload, not masked.
         masked: Whether to mask it, as "a client MUST" and "a server MUST NOT" (RFC 6455 §5.1).
     """
-    if not masked:
-        return pack_header(head, len(payload)) + payload
-    key = new_key()
     length = len(payload)
-    if length <= MAX_SHORT:
-        # Four zeros before the payload become the key: one integer for both, as in the parser.
-        words = (length + 7) >> 2
-        both = int.from_bytes(b"\0\0\0\0" + payload, "little")
-        both ^= int.from_bytes(key, "little") * REPEAT[words]
-        return bytes((head, MASK | length)) + both.to_bytes(words << 2, "little")[: 4 + length]
-    return b"".join((pack_header(head, length, MASK), key, apply_mask(payload, key)))
+    if masked:
+        if length <= MAX_SHORT:
+            return pack_short(head, payload)
+        return b"".join(pack_apart(head, payload, True))
+    if MAX_SHORT < length < 0x10000:  # as in `pack_header`, without its call
+        return bytes((head, 126, length >> 8, length & 0xFF)) + payload
+    return pack_header(head, length) + payload
+
+
+def pack_apart(head: int, payload: bytes, masked: bool) -> tuple[bytes, bytes | bytearray]:
+    """Return a frame in two pieces, of which the second is all of its payload.
+
+    Args:
+        head: The first byte: FIN, RSV bits, opcode.
+        payload: The payload, not masked.
+        masked: As for `pack_frame`.
+    """
+    if not masked:
+        return pack_header(head, len(payload)), payload
+    key = new_key()
+    return pack_header(head, len(payload), MASK) + key, apply_mask(payload, key)
+
+
+def pack_short(head: int, payload: bytes) -> bytes:
+    """Return a masked frame of at most 125 bytes. Hot.
+
+    Args:
+        head: The first byte: FIN, RSV bits, opcode.
+        payload: The payload, not masked.
+    """
+    # Four zeros before the payload become the key: one integer for both, as in the parser.
+    size = len(payload) + 4
+    words = (size + 3) >> 2
+    both = int.from_bytes(b"\0\0\0\0" + payload, "little")
+    both ^= int.from_bytes(new_key(), "little") * REPEAT[words]
+    return bytes((head, size + 124)) + both.to_bytes(words << 2, "little")[:size]
 
 
 def as_bytes(data: object) -> bytes:

@@ -76,8 +76,6 @@ class Request:
         target: The request target: path and query, as they came.
         authority: The host that the target named, if it came in absolute form, or `None`.
         version: The minor version of HTTP: 0 or 1.
-        path: The target's path, percent-decoded.
-        params: What the location's `{names}` stand for.
         address: Where the client is: host and port (for IPv6 two numbers more), or `""`; behind
             a proxy that is trusted, where it says that the client is.
         user: Who the client is, once an authentication has said so, or `None`.
@@ -87,13 +85,13 @@ class Request:
     """
 
     __slots__ = (
+        "_fields",
         "_head",
         "_headers",
+        "_params",
         "address",
         "authority",
         "method",
-        "params",
-        "path",
         "target",
         "user",
         "version",
@@ -103,10 +101,11 @@ class Request:
         self._head = head
         line, headers = parse_head(head)
         self._headers: Headers | None = headers
+        # What the questions of the handshake are asked of: by name, in lower case.
+        self._fields = headers.by_name()
         self.method, target, self.version = _parse_request_line(line)
         self.target, self.authority = _origin_form(target)
-        self.path = unquote(self.target.partition("?")[0])
-        self.params: dict[str, str] = {}
+        self._params: dict[str, str] | None = None
         self.address = address
         self.user: str | None = None
 
@@ -121,6 +120,22 @@ class Request:
         return parse_head(self._head)[1] if self._headers is None else self._headers
 
     @property
+    def params(self) -> dict[str, str]:
+        """What the location's `{names}` stand for."""
+        if self._params is None:
+            self._params = {}
+        return self._params
+
+    @params.setter
+    def params(self, params: dict[str, str]) -> None:
+        self._params = params
+
+    @property
+    def path(self) -> str:
+        """The target's path, percent-decoded."""
+        return unquote(self.target.partition("?")[0])
+
+    @property
     def query(self) -> dict[str, str]:
         """The parameters of the target's query, percent-decoded, the last of each name."""
         return parse_query(self.target.partition("?")[2])
@@ -128,22 +143,33 @@ class Request:
     def forget(self) -> None:
         """Drop what can be parsed again; called when the handshake is over."""
         self._headers = None
+        self._fields = _FORGOTTEN
 
     def __repr__(self) -> str:
         """Return method and target."""
         return f"<Request {self.method} {self.target!r}>"
 
 
+_FORGOTTEN: dict[str, tuple[str, ...]] = {}
+
+
 def _parse_request_line(line: str) -> tuple[str, str, int]:
     method, _, rest = line.partition(" ")
     target, _, version = rest.partition(" ")
-    if not is_token(method) or not version.startswith("HTTP/"):
-        raise HandshakeError(400, "no HTTP request line (RFC 9112 §3)")
+    if method == "GET":
+        method = "GET"  # not one string more for each connection
+    elif not is_token(method):
+        raise HandshakeError(400, _NO_REQUEST_LINE)
     if version not in ("HTTP/1.0", "HTTP/1.1"):
+        if not version.startswith("HTTP/"):
+            raise HandshakeError(400, _NO_REQUEST_LINE)
         raise HandshakeError(505, f"version {version[:16]!a}, not HTTP/1.1 (RFC 9110 §15.6.6)")
     if not target.isascii() or not target.isprintable() or "#" in target:
         raise HandshakeError(400, "request target that is not one (RFC 9112 §3.2)")
-    return method, target, int(version[-1])
+    return method, target, int(version == "HTTP/1.1")
+
+
+_NO_REQUEST_LINE = "no HTTP request line (RFC 9112 §3)"
 
 
 def _origin_form(target: str) -> tuple[str, str | None]:
@@ -277,7 +303,10 @@ class ServerPolicy:
         Raises:
             HandshakeError: The offer is not a list of tokens: 400.
         """
-        offered = split_list(request.headers.get_all("Sec-WebSocket-Protocol"))
+        offers = request._fields.get("sec-websocket-protocol")
+        if offers is None:
+            return None
+        offered = split_list(offers)
         return next((name for name in self._subprotocols if name in offered), None)
 
     def _locate(self, request: Request) -> Any:
@@ -290,8 +319,8 @@ class ServerPolicy:
         return found[1]
 
     def _check_origin(self, request: Request) -> None:
-        origins = request.headers.get_all("Origin")
-        if not origins or self._origins is None:
+        origins = request._fields.get("origin")
+        if origins is None or self._origins is None:
             return
         # "If the server does not validate the origin, it will accept connections from anywhere"
         # (RFC 6455 §4.2.2): from any page, with the cookies of whoever looks at it.
@@ -336,7 +365,10 @@ def wants_upgrade(request: Request) -> bool:
 
 
 def _upgrades(request: Request) -> list[str]:
-    values = ",".join(request.headers.get_all("Upgrade")).split(",")
+    upgrade = request._fields.get("upgrade", ())
+    if upgrade == ("websocket",):
+        return ["websocket"]  # nearly always: 0.6 instead of 5.6 thousand instructions
+    values = ",".join(upgrade).split(",")
     # "A recipient MUST parse and ignore a reasonable number of empty list elements" (RFC 9110
     # §5.6.1.2).
     return [value.strip(" \t").lower() for value in values if value.strip(" \t")]
@@ -348,12 +380,12 @@ def check_framing(request: Request) -> None:
     Raises:
         HandshakeError: A body is announced, or the `Host` is not one: 400.
     """
-    headers = request.headers
-    lengths = headers.get_all("Content-Length")
+    fields = request._fields
+    lengths = fields.get("content-length", ())
     # A body would be taken for frames, or for a second request, by whoever counts otherwise.
-    if "Transfer-Encoding" in headers or any(length != "0" for length in lengths):
+    if "transfer-encoding" in fields or (lengths and set(lengths) != {"0"}):
         raise HandshakeError(400, "request with a body (RFC 9112 §6)")
-    hosts = headers.get_all("Host")
+    hosts = fields.get("host", ())
     # "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
     # message that lacks a Host header field and to any request message that contains more
     # than one Host header field line or a Host header field with an invalid field value"
@@ -367,37 +399,39 @@ def check_framing(request: Request) -> None:
         except ValueError:
             raise HandshakeError(400, "Host that is not a host (RFC 9112 §3.2)") from None
     # Which of two is meant is what smuggling lives on.
-    if len({host.lower() for host in named}) > 1:
+    if len(named) > 1 and len({host.lower() for host in named}) > 1:
         raise HandshakeError(400, "Host that is not the target's (RFC 9112 §3.2.2)")
 
 
 def _check_upgrade(request: Request) -> None:
     """Check the client's opening handshake, item by item (RFC 6455 §4.2.1)."""
-    headers = request.headers
+    fields = request._fields
     if request.method != "GET":
         raise _not_get(request)
     if request.version != 1:
         raise HandshakeError(505, "HTTP/1.0, a WebSocket needs 1.1 (RFC 6455 §4.2.1)")
-    connection = (name.lower() for name in split_list(headers.get_all("Connection")))
-    if "upgrade" not in connection:
+    connection = fields.get("connection", ())
+    # In nearly all requests it says no more: 0.3 instead of 8 thousand instructions.
+    if connection != ("Upgrade",) and "upgrade" not in map(str.lower, split_list(connection)):
         raise HandshakeError(400, "no Upgrade in the Connection field (RFC 6455 §4.2.1)")
     if _upgrades(request) != ["websocket"]:
         # Whoever stands between could understand the other.
         raise _upgrade_required("an Upgrade to more than websocket (RFC 6455 §4.2.1)")
-    if headers.get_all("Sec-WebSocket-Version") != ["13"]:
+    if fields.get("sec-websocket-version") != ("13",):
         raise _upgrade_required("not version 13 of the protocol (RFC 6455 §4.2.1)")
-    keys = headers.get_all("Sec-WebSocket-Key")
+    keys = fields.get("sec-websocket-key", ())
     if len(keys) != 1 or not _is_key(keys[0]):
         raise HandshakeError(400, "no Sec-WebSocket-Key of 16 bytes (RFC 6455 §4.2.1)")
 
 
 def _is_key(key: str) -> bool:
     try:
-        decoded = a2b_base64(key.encode("latin-1"))
+        raw = key.encode("latin-1")
+        decoded = a2b_base64(raw)
     except Base64Error:
         return False
     # Decoding passes over what is not base64; encoding again shows that there was none.
-    return len(decoded) == 16 and b2a_base64(decoded, newline=False).decode() == key
+    return len(decoded) == 16 and b2a_base64(decoded, newline=False) == raw
 
 
 def _not_get(request: Request) -> HandshakeError:
@@ -439,28 +473,33 @@ _OURS = frozenset(("connection", "upgrade", "content-length", "transfer-encoding
 
 
 def accept(
-    request: Request, subprotocol: str | None, extra: Headers, extensions: str = ""
+    request: Request, subprotocol: str | None, extra: Headers | None, extensions: str = ""
 ) -> bytes:
     """Return the 101 that opens the connection (RFC 6455 §4.2.2).
 
     Args:
         request: Checked.
         subprotocol: What was chosen.
-        extra: Further fields, the user's; see `extra_fields`.
+        extra: Further fields, the user's, if there are any; see `extra_fields`.
         extensions: The value of `Sec-WebSocket-Extensions`; `""` for no such field.
     """
-    fields = Headers(
-        {
-            "Upgrade": "websocket",
-            "Connection": "Upgrade",
-            "Sec-WebSocket-Accept": accept_key(request.headers["Sec-WebSocket-Key"]),
-        }
-    )
+    key = request._fields["sec-websocket-key"][0]
+    opening = _OPENING + accept_key(key).encode()
+    if subprotocol is None and not extensions and not extra:
+        return opening + b"\r\n\r\n"
+    fields = Headers()
     if subprotocol is not None:
         fields.add("Sec-WebSocket-Protocol", subprotocol)
     if extensions:
         fields.add("Sec-WebSocket-Extensions", extensions)
-    return status_line(101) + fields.pack() + extra.pack() + b"\r\n"
+    further = b"" if extra is None else extra.pack()
+    return opening + b"\r\n" + fields.pack() + further + b"\r\n"
+
+
+# Made once: with its fields put together for each, a 101 cost 5 times as much.
+_OPENING = (
+    status_line(101) + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+)
 
 
 def rejection(error: HandshakeError) -> Response:

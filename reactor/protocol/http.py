@@ -12,6 +12,8 @@ So: what a token may be is a table for `bytes.translate`, and everything else is
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ..errors import HandshakeError
 
 TYPE_CHECKING = False
@@ -30,6 +32,32 @@ _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqr
 # A field's value may hold no control character but the tab (RFC 9110 §5.5).
 _CONTROLS = bytes(set(range(32)) - {9}) + b"\x7f"
 _CONTROLS_IN_LINES = bytes(set(_CONTROLS) - {13, 10})
+
+# What browsers, libraries and proxies send, as they write it: a look-up stands for taking a
+# line apart, 0.6 instead of 3.1 thousand instructions, or for looking at a name and putting it
+# in lower case, 0.5 instead of 1.4.
+_KNOWN_LINES = {
+    f"{name}: {value}": (name.lower(), (value,))
+    for name, value in (
+        ("Accept-Encoding", "gzip, deflate, br, zstd"),
+        ("Cache-Control", "no-cache"),
+        ("Connection", "Upgrade"),
+        ("Connection", "keep-alive, Upgrade"),
+        ("Pragma", "no-cache"),
+        ("Sec-Fetch-Dest", "empty"),
+        ("Sec-Fetch-Mode", "websocket"),
+        ("Sec-Fetch-Site", "same-origin"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Upgrade", "websocket"),
+    )
+}
+_NAMES = (
+    "Accept Accept-Encoding Accept-Language Authorization Connection Content-Length"
+    " Content-Type Cookie Date Host Location Origin Sec-WebSocket-Accept"
+    " Sec-WebSocket-Extensions Sec-WebSocket-Key Sec-WebSocket-Protocol Server Upgrade"
+    " User-Agent X-Forwarded-For"
+)
+_KNOWN_NAMES = {form: name.lower() for name in _NAMES.split() for form in (name, name.lower())}
 
 REASONS = {
     101: "Switching Protocols",
@@ -59,7 +87,12 @@ REASONS = {
 
 def is_token(text: str) -> bool:
     """Return whether `text` is a token (RFC 9110 §5.6.2), as a field's name must be."""
-    return bool(text) and text.isascii() and not text.encode().translate(None, _TOKEN)
+    # Letters, digits and hyphens are nearly all: 0.9 instead of 2.9 thousand instructions.
+    return (
+        bool(text)
+        and text.isascii()
+        and (text.replace("-", "").isalnum() or not text.encode().translate(None, _TOKEN))
+    )
 
 
 def _is_value(text: str) -> bool:
@@ -82,10 +115,15 @@ class Headers:
         TypeError: Something is not a pair, or a name or a value not a `str`.
     """
 
-    __slots__ = ("_fields",)
+    # Of a head that was parsed, its lines are kept, and made pairs of when these are asked for.
+    __slots__ = ("_by_name", "_lines", "_pairs")
 
     def __init__(self, fields: Fields = ()) -> None:
-        self._fields: list[tuple[str, str]] = []
+        self._by_name: dict[str, tuple[str, ...]] = {}
+        self._pairs: list[tuple[str, str]] | None = []
+        self._lines: list[str] = []
+        if fields == ():
+            return
         pairs = fields.items() if hasattr(fields, "items") else fields
         for pair in pairs:
             # A `str` of two characters would pass for a pair.
@@ -107,7 +145,48 @@ class Headers:
             raise ValueError(f"field name {name!r} is not a token (RFC 9110 §5.1)")
         if not _is_value(value):
             raise ValueError(f"value {value!r} of field {name} (RFC 9110 §5.5)")
-        self._fields.append((name, value))
+        self._all().append((name, value))
+        name = name.lower()
+        self._by_name[name] = (*self._by_name.get(name, ()), value)
+
+    def parse(self, lines: list[str]) -> None:
+        """Take the fields of a head; called once, on what is empty.
+
+        Args:
+            lines: Those of the head, without the first one.
+
+        Raises:
+            HandshakeError: One is no field, by the letter: 400.
+        """
+        self._pairs, self._lines = None, lines
+        by_name = self._by_name
+        known_line, known_name = _KNOWN_LINES.get, _KNOWN_NAMES.get
+        for line in lines:
+            known = known_line(line)
+            if known is not None:
+                name, values = known
+            else:
+                name, colon, value = line.partition(":")
+                lower = known_name(name)
+                # "No whitespace is allowed between the field name and colon" (RFC 9112 §5.1),
+                # and "A server that receives an obs-fold [...] MUST either reject the message"
+                # (§5.2): neither is a token.
+                if not colon or (lower is None and not is_token(name)):
+                    raise HandshakeError(400, "line that is not a header field (RFC 9112 §5)")
+                name = lower or name.lower()
+                values = (value.strip(" \t"),)
+            by_name[name] = by_name[name] + values if name in by_name else values
+
+    def _all(self) -> list[tuple[str, str]]:
+        if self._pairs is None:
+            pairs = (line.partition(":") for line in self._lines)
+            self._pairs = [(name, value.strip(" \t")) for name, _, value in pairs]
+            self._lines = []
+        return self._pairs
+
+    def by_name(self) -> dict[str, tuple[str, ...]]:
+        """Return the values of each name, which is in lower case; not to be changed."""
+        return self._by_name
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """Return the value of the first field of that name, or `default`."""
@@ -117,16 +196,15 @@ class Headers:
 
     def get_all(self, name: str) -> list[str]:
         """Return the values of all fields of that name, in their order."""
-        wanted = name.lower()
-        return [value for field, value in self._fields if field.lower() == wanted]
+        return list(self._by_name.get(name.lower(), ()))
 
     def items(self) -> Iterator[tuple[str, str]]:
         """Yield the fields as pairs of name and value, in their order."""
-        return iter(self._fields)
+        return iter(self._all())
 
     def __contains__(self, name: str) -> bool:
         """Return whether there is a field of that name."""
-        return bool(self.get_all(name))
+        return name.lower() in self._by_name
 
     def __getitem__(self, name: str) -> str:
         """Return the value of the first field of that name.
@@ -141,15 +219,15 @@ class Headers:
 
     def __len__(self) -> int:
         """Return how many fields there are."""
-        return len(self._fields)
+        return len(self._all())
 
     def __repr__(self) -> str:
         """Return the fields."""
-        return f"Headers({self._fields!r})"
+        return f"Headers({self._all()!r})"
 
     def pack(self) -> bytes:
         """Return the fields as the lines of a head."""
-        lines = "".join(f"{name}: {value}\r\n" for name, value in self._fields)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in self._all())
         return lines.encode("latin-1")
 
 
@@ -178,16 +256,17 @@ class HeadReader:
                 is too long, in whole or in one line (414, 431): said as soon as it is known.
         """
         buffer = self._buffer
+        if not buffer:
+            # Nearly every head comes whole, and needs no buffer.
+            whole = take_head(data)
+            if whole is not None:
+                return whole
         seen = len(buffer)
         buffer += data
-        if buffer[:1].translate(None, _TOKEN):
-            raise HandshakeError(400, _NOT_HTTP.get(buffer[0], "no HTTP request (RFC 9112 §3)"))
         # What was searched is not searched again: a head in single bytes costs the same.
         end = buffer.find(b"\r\n\r\n", max(0, seen - 3))
         if end >= 0:
-            head = bytes(buffer[:end])
-            _check_limits(head)
-            return head, bytes(buffer[end + 4 :])
+            return take_head(bytes(buffer))
         if buffer.count(b"\n", seen) != buffer.count(b"\r\n", max(0, seen - 1)):
             raise HandshakeError(400, _BARE)  # with such lines, the empty one never comes
         line = buffer.rfind(b"\r\n", max(0, seen - 1))
@@ -199,11 +278,34 @@ class HeadReader:
         return None
 
 
+def take_head(data: bytes) -> tuple[bytes, bytes] | None:
+    """Return a head without its empty line, and what follows it; `None` if it is not whole.
+
+    Args:
+        data: What begins with it.
+
+    Raises:
+        HandshakeError: As `HeadReader.feed` raises it; but what is not whole may be too long.
+    """
+    if data[:1] not in _TOKEN:
+        raise HandshakeError(400, _NOT_HTTP.get(data[0], "no HTTP request (RFC 9112 §3)"))
+    head, ended, rest = data.partition(b"\r\n\r\n")
+    if not ended:
+        return None
+    # So few bytes cannot have too many fields, of 3 at least; to count them costs as much as
+    # all the rest of this.
+    if len(head) > 3 * MAX_FIELDS:
+        _check_limits(head)
+    return head, rest
+
+
 _NOT_HTTP = {0x16: "TLS, on a port without it", 0x15: "TLS, which was not spoken before"}
 _BARE = "carriage return or line feed by itself (RFC 9112 §2.2)"
 
 
 def _check_limits(head: bytes) -> None:
+    if len(head) <= MAX_LINE and head.count(b"\r\n") <= MAX_FIELDS:
+        return  # so no line is too long
     first, _, rest = head.partition(b"\r\n")
     if len(first) > MAX_LINE:
         raise HandshakeError(414, f"request line of over {MAX_LINE} bytes")
@@ -225,22 +327,16 @@ def parse_head(head: bytes) -> tuple[str, Headers]:
     Raises:
         HandshakeError: It is not such, by the letter: 400.
     """
-    breaks = head.count(b"\r\n")
-    if not (breaks == head.count(b"\n") == head.count(b"\r")):
-        raise HandshakeError(400, _BARE)
-    if len(head.translate(None, _CONTROLS_IN_LINES)) != len(head):
+    lines = head.decode("latin-1").split("\r\n")
+    first = lines.pop(0)
+    # One look instead of four: are there no other controls than those at which it was split?
+    if len(head.translate(None, _CONTROLS)) + 2 * len(lines) != len(head):
+        breaks = len(lines)
+        if not (breaks == head.count(b"\n") == head.count(b"\r")):
+            raise HandshakeError(400, _BARE)
         raise HandshakeError(400, "control character in the head (RFC 9110 §5.5)")
-    first, *lines = head.decode("latin-1").split("\r\n")
     headers = Headers()
-    fields = headers._fields
-    for line in lines:
-        name, colon, value = line.partition(":")
-        # "No whitespace is allowed between the field name and colon" (RFC 9112 §5.1), and "A
-        # server that receives an obs-fold [...] MUST either reject the message" (§5.2): neither
-        # is a token.
-        if not colon or not is_token(name):
-            raise HandshakeError(400, "line that is not a header field (RFC 9112 §5)")
-        fields.append((name, value.strip(" \t")))
+    headers.parse(lines)
     return first, headers
 
 
@@ -261,6 +357,7 @@ def split_list(values: Iterable[str]) -> list[str]:
     return found
 
 
+@lru_cache(16)  # nearly all requests name the same host: 0.7 instead of 6 thousand instructions
 def parse_authority(text: str) -> tuple[str, int | None]:
     """Return host, in lower case, and port of a `Host` or an origin (RFC 9110 §7.2).
 

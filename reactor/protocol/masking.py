@@ -1,19 +1,23 @@
 """XOR with a 4-byte key, and a supply of fresh keys (RFC 6455 §5.3).
 
-Facts (ns a call, CPython 3.11, `tests/bench/masking.py` measures them): pure Python has no XOR
-over bytes. Two ways are within a factor of two of memory speed where a byte loop is a hundred
-times slower:
+Facts (ns a call, CPython 3.11, `tests/bench/masking.py` measures them): the standard library
+has no XOR over bytes. Two ways are within a few times of memory speed where a byte loop is a
+hundred times slower:
 
-- one XOR of two big integers: 380 ns at 16 bytes, 3,200 at 1 KiB; both conversions between
-  bytes and integers cost 0.8 ns a byte, so it never gets past 0.5 GB/s;
-- four strided slices, each through `bytearray.translate` with the table of its key byte:
-  900 ns at 16 bytes, 1,950 at 1 KiB, 0.95 GB/s from 16 KiB on.
+- one XOR of two big integers: 400 ns at 16 bytes, 1,000 at 400. The XOR takes 0.03 ns a byte,
+  but the conversions from bytes and to bytes take 0.6 each: 0.7 GB/s is the end of it;
+- four strided slices, each through `bytearray.translate` with the table of its key byte: 600
+  ns at 16 bytes, 1,500 at 1 KiB, 1.2 GB/s from 16 KiB on. To read every fourth byte, to
+  translate, and to write back is 0.25 ns a byte each, a byte a cycle, and none can be spared.
 
-They meet near 400 bytes. Strided `memoryview`s cost 5 ns a byte, and `bytes.translate` is half
-as fast as `bytearray.translate`. PyPy compiles a byte loop to 0.5 GB/s and is slow at both.
+They meet at 220 bytes where the interpreter was built with PGO and LTO, at 400 where it was
+not. Strided `memoryview`s cost ten times what slices do, `bytes.translate` half as much again
+as `bytearray.translate`; lists of words, hexadecimal digits and the codec of tables are slower
+than either way. PyPy compiles a byte loop to 0.5 GB/s and is slow at both.
 
-So: integers below 400 bytes, lanes above, and on PyPy integers to 32 bytes and a loop above.
-Masking and unmasking are the same (RFC 6455 §5.3), so one function serves both.
+So: integers below 320 bytes, lanes above, and on PyPy integers to 32 bytes and a loop above;
+and who has compiled code can have it used, by `use`. Masking and unmasking are the same (RFC
+6455 §5.3), so one function serves both.
 """
 
 from __future__ import annotations
@@ -21,19 +25,30 @@ from __future__ import annotations
 import os
 import sys
 
-# REPEAT[k] times a 32-bit key is the key written k times: 102 words are 408 bytes.
-REPEAT = tuple(int.from_bytes(b"\1\0\0\0" * words, "little") for words in range(103))
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Union
+
+    Masked = Union[bytes, bytearray]
+    Compiled = Callable[[Union[bytes, bytearray, memoryview], bytes], Masked]
+
+# REPEAT[k] times a 32-bit key is the key written k times: 81 words are 324 bytes.
+REPEAT = tuple(int.from_bytes(b"\1\0\0\0" * words, "little") for words in range(82))
 
 # The size in bytes from which the lanes are faster than one integer.
-LANES_FROM = 400
+LANES_FROM = 320
 
 # TABLES[key byte][data byte] is their XOR; one integer XOR makes each of the 256 tables.
 _EVERY_BYTE = int.from_bytes(bytes(range(256)), "little")
 _ONES = int.from_bytes(b"\1" * 256, "little")
 TABLES = tuple((_EVERY_BYTE ^ byte * _ONES).to_bytes(256, "little") for byte in range(256))
 
+# Every fourth byte of a whole buffer: to make a slice at each use costs as much as 100 bytes.
+_LANES = tuple(slice(lane, None, 4) for lane in range(4))
 
-def _mask_by_integer(data: bytes | bytearray, key: bytes) -> bytes:
+
+def _mask_by_integer(data: Masked | memoryview, key: bytes) -> bytes:
     size = len(data)
     words = (size + 3) >> 2
     mask = int.from_bytes(key, "little") * REPEAT[words]
@@ -46,11 +61,11 @@ def _mask_region_by_lanes(buffer: bytearray, start: int, end: int, key: bytes) -
         buffer[every_fourth] = buffer[every_fourth].translate(TABLES[key[lane]])
 
 
-def _mask_by_lanes(data: bytes | bytearray, key: bytes) -> bytearray:
-    if len(data) < LANES_FROM:
-        return bytearray(_mask_by_integer(data, key))
+def _mask_by_loop(data: Masked | memoryview, key: bytes) -> Masked:
+    if len(data) <= 32:
+        return _mask_by_integer(data, key)
     masked = bytearray(data)
-    _mask_region_by_lanes(masked, 0, len(masked), key)
+    _mask_region_by_loop(masked, 0, len(masked), key)
     return masked
 
 
@@ -66,27 +81,48 @@ def _mask_region_by_loop(buffer: bytearray, start: int, end: int, key: bytes) ->
         buffer[at] ^= key[at - whole]
 
 
-def _mask_by_loop(data: bytes | bytearray, key: bytes) -> bytearray:
-    if len(data) <= 32:
-        return bytearray(_mask_by_integer(data, key))
-    masked = bytearray(data)
-    _mask_region_by_loop(masked, 0, len(masked), key)
-    return masked
+def _mask_region_by_function(buffer: bytearray, start: int, end: int, key: bytes) -> None:
+    if end - start < _least or _function is None:
+        _REGION(buffer, start, end, key)
+        return
+    with memoryview(buffer) as whole, whole[start:end] as region:
+        region[:] = _function(region, key)
 
 
+# What is used where nobody has asked for anything else: `None` are integers and lanes.
 _COMPILED_LOOPS = sys.implementation.name == "pypy"
-_masked = _mask_by_loop if _COMPILED_LOOPS else _mask_by_lanes
-_mask_region = _mask_region_by_loop if _COMPILED_LOOPS else _mask_region_by_lanes
+_FUNCTION: Compiled | None = _mask_by_loop if _COMPILED_LOOPS else None
+_REGION = _mask_region_by_loop if _COMPILED_LOOPS else _mask_region_by_lanes
+_function, _mask_region, _least = _FUNCTION, _REGION, 0
+
+# What masks even a payload of a few bytes, for who would else do so by himself, as the parser
+# does: what is in use, unless it is only worth it for larger ones.
+short: Compiled | None = None
 
 
-def apply_mask(data: bytes | bytearray, key: bytes) -> bytearray:
-    """Return `data` XORed with `key`, repeated (RFC 6455 §5.3).
+def apply_mask(data: Masked, key: bytes) -> Masked:
+    """Return `data` XORed with `key`, repeated (RFC 6455 §5.3). Hot.
 
     Args:
         data: The payload, masked or not.
         key: The four bytes of the masking key.
     """
-    return _masked(data, key)
+    size = len(data)
+    compiled = _function
+    if compiled is not None and size >= _least:
+        return compiled(data, key)
+    if size < LANES_FROM:
+        words = (size + 3) >> 2
+        mask = int.from_bytes(key, "little") * REPEAT[words]
+        return (int.from_bytes(data, "little") ^ mask).to_bytes(words << 2, "little")[:size]
+    a, b, c, d = key
+    lane_a, lane_b, lane_c, lane_d = _LANES
+    masked = bytearray(data)
+    masked[lane_a] = masked[lane_a].translate(TABLES[a])
+    masked[lane_b] = masked[lane_b].translate(TABLES[b])
+    masked[lane_c] = masked[lane_c].translate(TABLES[c])
+    masked[lane_d] = masked[lane_d].translate(TABLES[d])
+    return masked
 
 
 def mask_in_place(buffer: bytearray, start: int, end: int, key: bytes) -> None:
@@ -99,6 +135,73 @@ def mask_in_place(buffer: bytearray, start: int, end: int, key: bytes) -> None:
         key: The four bytes of the masking key.
     """
     _mask_region(buffer, start, end, key)
+
+
+def use(function: Compiled | None, *, least: int = 0) -> None:
+    """Have a compiled function do the masking, of all connections of this process.
+
+    Nothing is looked for, and nothing imported, by itself: who has `websockets` installed, say,
+    calls `masking.use(websockets.speedups.apply_mask)` once, before the first connection.
+
+    Args:
+        function: Called with data, which may be `bytes`, a `bytearray` or a `memoryview` of
+            any size, and four bytes of key; returns as many bytes, XORed with the key, and
+            leaves the data as they were. It is tried out before it is used. `None` for what
+            was used before: pure Python.
+        least: The least size in bytes for which it is called. 0; a function with a costly
+            call, as of numpy, is only worth it from about 1,024 on.
+
+    Raises:
+        TypeError: The function cannot be called, or `least` is not a whole number.
+        ValueError: The function gives a wrong answer, or none, or `least` is below zero.
+    """
+    global _function, _least, _mask_region, short
+    if isinstance(least, bool) or not isinstance(least, int):
+        raise TypeError(f"least={least!r}, not a number of bytes")
+    if least < 0:
+        raise ValueError(f"least={least}, below zero")
+    if function is None:
+        _function, _mask_region, _least, short = _FUNCTION, _REGION, 0, None
+        return
+    if not callable(function):
+        raise TypeError(f"{function!r} cannot be called")
+    _try_out(function)
+    _function, _mask_region, _least = function, _mask_region_by_function, least
+    short = None if least else function
+
+
+def _try_out(function: Compiled) -> None:
+    """Raise `ValueError` unless it masks: all types, sizes around a machine's words, any place.
+
+    It is compared with the definition: "Octet i of the transformed data [...] is the XOR of
+    octet i of the original data with octet at index i modulo 4 of the masking key" (RFC 6455
+    §5.3).
+    """
+    for size in (*range(36), 63, 64, 65, 127, 1021, 16_387):
+        data = bytes(at * 167 + size & 0xFF for at in range(size))
+        placed = bytearray(3) + data + bytearray(3)
+        try:
+            with memoryview(placed) as whole, whole[3 : size + 3] as region:
+                for given in (data, bytearray(data), region):
+                    _check_answer(function, given, data)
+            placed.clear()  # as a buffer must be free to grow afterwards
+        except BufferError:
+            raise ValueError(f"{function!r} has kept the memory that it was given") from None
+
+
+def _check_answer(function: Compiled, given: Masked | memoryview, data: bytes) -> None:
+    key = b"\x00\x81\x7f\xfe"
+    masked = bytes(octet ^ key[at & 3] for at, octet in enumerate(data))
+    what = f"a {type(given).__name__} of {len(data)} bytes"
+    answer: Any
+    try:
+        answer = function(given, key)
+    except Exception as error:
+        raise ValueError(f"{function!r} raised for {what}: {error!r}") from error
+    if not isinstance(answer, (bytes, bytearray)) or answer != masked:
+        raise ValueError(f"{function!r} does not mask {what}: {answer!r:.60}")
+    if given != data:
+        raise ValueError(f"{function!r} has changed {what} that it was given")
 
 
 class KeyPool:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from functools import cache
 
 from ..errors import ProtocolError
+from . import masking
 from .frames import FIN, MASK, MAX_CONTROL, RSV1, RSV2, RSV3
 from .masking import REPEAT, apply_mask, mask_in_place
 
@@ -151,7 +152,7 @@ class FrameParser:
         if self.remaining:
             pos, stop = self._go_on(data, pos, size)
         message, whole, masked = self._sink.message, self.heads, self._mask_bit
-        from_bytes, repeat = int.from_bytes, REPEAT
+        from_bytes, repeat, compiled = int.from_bytes, REPEAT, masking.short
         header = 6 if masked else 2  # the shortest one
         for _ in self.BUDGET:
             if stop or pos + 2 > size:
@@ -167,7 +168,10 @@ class FrameParser:
                 if length > self.room:
                     raise self._sink.frame_too_big(length)
                 at, pos = pos, end
-                if masked:
+                if compiled is not None and masked:
+                    key = data[at + 2 : at + 6]
+                    stop = message(head, compiled(data[at + 6 : end], key))
+                elif masked:
                     # The key and the payload as one integer, so that one slice and one
                     # conversion serve both.
                     words = (length + 7) >> 2

@@ -95,9 +95,9 @@ _CLOSED: State = State.CLOSED
 # A frame with so much to come is received into place; below that, the copy is cheaper than
 # the bookkeeping.
 LARGE = 16 * 1024
-# The room that is made for one read of it: a peer that declares much and sends little has us
-# hold so much, and not what it declared.
-_ROOM = 64 * 1024
+# The room that is made for what comes of it: as much again as has come, within these bounds. A
+# peer that declares much and sends little has us hold so much, and not what it declared.
+_ROOM, _MOST_ROOM = 64 * 1024, 256 * 1024
 # What has no limit: more than a frame can have (RFC 6455 §5.2).
 _UNLIMITED = 1 << 64
 
@@ -194,6 +194,7 @@ class Session:
         "_max_message",
         "_parser",
         "_room",
+        "_start",
         "client",
         "state",
     )
@@ -222,6 +223,8 @@ class Session:
         self._fragments = 0
         self._final = False
         self._in_place = False
+        # Where the vacancy begins, while a frame is received in place.
+        self._start = 0
         self._assembly: Assembly | None = None
         self.state = State.OPEN
 
@@ -281,6 +284,7 @@ class Session:
         parser.heads = self._heads[not self._final]
         parser.room = self._room if self._final else parser.room - length
         if length >= LARGE and isinstance(self._assembly, WholeBinary):
+            self._start = len(self._assembly.stored)
             self._receive_in_place(True)
 
     def _assemble(self, text: bool) -> Assembly:
@@ -292,6 +296,10 @@ class Session:
 
     def frame_part(self, data: bytes | bytearray) -> bool | None:
         """Take the next bytes of the message; called by the parser."""
+        if self._in_place:
+            stored = self._stored()
+            stored[self._start :] = b""  # the vacancy is for what does not come here
+            self._start += len(data)
         return self._take(data, self._final and not self._parser.remaining)
 
     def frame_ended(self) -> bool | None:
@@ -350,16 +358,18 @@ class Session:
 
         The view must be released before anything else is called here.
         """
-        stored = self._stored()
-        room = min(self._parser.remaining, _ROOM)
-        stored += bytes(room)
-        return memoryview(stored)[-room:]
+        stored, start = self._stored(), self._start
+        if start == len(stored):
+            room = max(_ROOM, min(start, _MOST_ROOM))
+            stored += bytes(min(room, self._parser.remaining))
+        return memoryview(stored)[start:]
 
-    def filled(self, count: int, room: int) -> None:
-        """Take `count` bytes that were received into `vacancy()`, which had `room`."""
-        stored = self._stored()
-        start = len(stored) - room
-        del stored[start + count :]
+    def filled(self, count: int) -> None:
+        """Take `count` bytes that were received into `vacancy()`."""
+        stored, start = self._stored(), self._start
+        self._start = end = start + count
+        if len(stored) - end > end:
+            del stored[end:]  # who sends little has us hold no room for much
         self._parser.received_into(stored, start, count)
 
     def _stored(self) -> bytearray:

@@ -1,4 +1,4 @@
-"""A WebSocket server for one connection that gets one thing wrong, to test the generator."""
+"""WebSocket servers that get one thing wrong, for one connection or many, to test loads."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import base64
 import contextlib
 import hashlib
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Callable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
 
 PATIENCE = 10
 PING = b"\x89\x03abc"
@@ -54,6 +56,7 @@ class Server:
     keys: list[bytes] = field(default_factory=list)
     payloads: list[bytes] = field(default_factory=list)
     pongs: list[bytes] = field(default_factory=list)
+    closes: list[bytes] = field(default_factory=list)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[int]:
@@ -65,7 +68,9 @@ class Server:
             served.result(PATIENCE)
 
     def _serve(self, listener: socket.socket) -> None:
-        sock, _ = listener.accept()
+        self._serve_one(listener.accept()[0])
+
+    def _serve_one(self, sock: socket.socket) -> None:
         sock.settimeout(PATIENCE)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # The generator leaves at the first fault, which may be in the middle of a reply.
@@ -74,7 +79,11 @@ class Server:
                 self._echo(sock, stream)
 
     def _shake(self, sock: socket.socket, stream: IO[bytes]) -> bool:
-        lines = list(iter(stream.readline, b"\r\n"))
+        lines = []
+        while (line := stream.readline()) != b"\r\n":
+            if not line:  # the generator has left
+                return False
+            lines.append(line)
         key = next(line.split()[1] for line in lines if line.startswith(b"Sec-WebSocket-Key:"))
         answer = self.head(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -97,12 +106,16 @@ class Server:
             key = stream.read(4)
             payload = unmasked(stream.read(size), key)
             if first == 0x88:
-                sock.sendall(self.farewell)
+                self.closes.append(payload)
+                self._leave(sock, stream)
                 return
             if first == 0x8A:
                 self.pongs.append(payload)
                 continue
             self._answer(sock, first, key, payload)
+
+    def _leave(self, sock: socket.socket, stream: IO[bytes]) -> None:
+        sock.sendall(self.farewell)
 
     def _answer(self, sock: socket.socket, first: int, key: bytes, payload: bytes) -> None:
         number = len(self.payloads)
@@ -114,3 +127,64 @@ class Server:
             return
         for byte in data:
             sock.sendall(bytes((byte,)))
+
+
+@dataclass
+class Crowd(Server):
+    """The same for many connections, where every message goes to all."""
+
+    delivery: Callable[[int, int, bytes], bytes] = lambda number, receiver, frame: frame
+    """What leaves as the delivery of this number to this receiver, given the right one."""
+    before_last: Callable[[int, socket.socket], None] = lambda number, sender: None
+    """Called before the last one gets the message of this number, with the sender's socket."""
+    leave: Callable[[int], bytes] = lambda connection: CLOSE
+    """What answers the Close frame of the connection of this number."""
+    stays: bool = False
+    """Answer the Close frame and leave the connection open until the other side ends it."""
+    receivers: list[socket.socket] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[int]:
+        """The port, while threads serve; what they raise comes at the end."""
+        with (
+            socket.create_server(("127.0.0.1", 0), backlog=64) as listener,
+            ThreadPoolExecutor(32) as pool,
+        ):
+            served = pool.submit(self._accept, listener, pool)
+            try:
+                yield listener.getsockname()[1]
+            finally:
+                listener.shutdown(socket.SHUT_RDWR)
+            for one in served.result(PATIENCE):
+                one.result(PATIENCE)
+
+    def _accept(self, listener: socket.socket, pool: ThreadPoolExecutor) -> list[Future[None]]:
+        served: list[Future[None]] = []
+        while True:
+            try:
+                sock, address = listener.accept()
+            except OSError:  # it is shut down
+                return served
+            self.sources.append(address[0])
+            with self.lock:
+                self.receivers.append(sock)
+            served.append(pool.submit(self._serve_one, sock))
+
+    def _leave(self, sock: socket.socket, stream: IO[bytes]) -> None:
+        sock.sendall(self.leave(len(self.closes) - 1))
+        if self.stays:
+            stream.read()
+
+    def _answer(self, sock: socket.socket, first: int, key: bytes, payload: bytes) -> None:
+        number = len(self.payloads)
+        self.payloads.append(payload)
+        frame = packed(first, payload)
+        *others, last = enumerate(self.receivers)
+        # Once the generator has left at a fault, each thread closes the socket of its own.
+        with contextlib.suppress(OSError):
+            for receiver, other in others:
+                other.sendall(self.delivery(number, receiver, frame))
+            self.before_last(number, sock)
+            last[1].sendall(self.delivery(number, last[0], frame))

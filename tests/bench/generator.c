@@ -1,9 +1,14 @@
-/* Load for one WebSocket echo server on 127.0.0.1, in C99 with epoll (Linux).
+/* Load for one WebSocket server on 127.0.0.1, in C99 with epoll (Linux).
  *
  *     generator port=43210 connections=100 inflight=1 size=32 kind=text seconds=1.5
  *
- * Every connection keeps `inflight` messages on the way: as many new ones leave as replies came in,
- * in one send. No two messages are alike and every frame has a key of its own; both follow from the
+ * load=echo: every connection keeps `inflight` messages on the way: as many new ones leave as
+ * replies came in, in one send. load=fan: the first connection sends, every one gets it, and when
+ * the last one has it the next leaves; deliveries are counted. load=conn: `connections` at a time
+ * connect, shake hands, close with 1000 and wait for the server's Close frame and its end of the
+ * stream; connections are counted, and their latency is their life.
+ *
+ * No two messages are alike and every frame has a key of its own; both follow from the
  * numbers of connection and message, so what has to come back is known to the last bit and none
  * of it needs to be stored. The first byte that differs, a reply too many and a reply too few end
  * the run with a sentence on stderr and status 1: a wrong answer is an error, not a number. Wrong
@@ -15,6 +20,7 @@
  * The last line is JSON: what was counted between the end of the warm-up and the end of the time.
  */
 #define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE /* for IP_BIND_ADDRESS_NO_PORT */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -45,11 +51,13 @@ enum {
     AT_ONCE = 64,         /* handshakes under way at a time: no accept queue overflows */
     READ = 1 << 18,
     EVENTS = 1024,
+    SOURCES = 100,        /* of load=conn, 127.0.1.1 to 127.0.100.1: no port is used again soon */
     FINE = 32,            /* steps of the latency histogram within a power of two: 3 % */
 };
 
 /* The key of RFC 6455 section 1.3 and the answer that the RFC computes from it. */
 static const char key_sent[] = "dGhlIHNhbXBsZSBub25jZQ==";
+static const unsigned char close_code[2] = {0x03, 0xe8};
 static const char accept_due[] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 typedef enum { CONNECTING, SHAKING, OPEN, CLOSING, ENDED } state;
@@ -59,6 +67,7 @@ typedef struct {
     state state;
     bool watching_output, close_received;
     uint32_t id;
+    uint64_t began;
     uint64_t sent, received;        /* messages */
     uint64_t *sent_at;              /* when the messages on the way left, by number % inflight */
     unsigned char *out;             /* bytes to send: out[out_from..out_to) */
@@ -73,14 +82,17 @@ typedef struct {
 static struct {
     long port, connections, inflight, size, server;
     double warmup, seconds, patience;
-    bool text, raw;
-} options = {0, 1, 1, 32, 0, 0.3, 1.0, 5.0, true, false};
+    enum { ECHO, FAN, CONN } load;
+    enum { TEXT, BINARY, MIXED } kind; /* mixed: text of characters of 1 to 4 bytes */
+    bool raw;
+} options = {0, 1, 1, 32, 0, 0.3, 1.0, 5.0, ECHO, TEXT, false};
 
 static int poller;
 static connection *all;
-static long opened, ended, started;
+static long opened, answered, ended, started;
 static bool sending, measuring;
 static uint64_t messages, last_reply;
+static long deliveries_due;         /* of load=fan: who does not have the last message yet */
 static uint64_t histogram[64 * FINE];
 static unsigned char *payload;      /* the message, but for its tag */
 static unsigned char header[HEADER];/* of a message to the server, but for its key */
@@ -129,6 +141,12 @@ static uint64_t mixed(uint64_t x)
     return x ^ (x >> 31);
 }
 
+/* Whose messages a connection gets. */
+static const connection *author_of(const connection *c)
+{
+    return options.load == FAN ? &all[0] : c;
+}
+
 static uint64_t number_of(const connection *c, uint64_t message)
 {
     return mixed(((uint64_t)c->id << 40) + message + 1);
@@ -168,7 +186,7 @@ static void mask(unsigned char *bytes, size_t count, const unsigned char *key, s
 static size_t make_header(unsigned char *to, bool masked)
 {
     size_t size = (size_t)options.size, used = 2;
-    to[0] = options.text ? 0x81 : 0x82;
+    to[0] = options.kind == BINARY ? 0x82 : 0x81;
     if (size < 126) {
         to[1] = (unsigned char)size;
     } else {
@@ -182,12 +200,39 @@ static size_t make_header(unsigned char *to, bool masked)
     return used;
 }
 
+/* A character of 1, 2, 3, 4, 1, 2... bytes in UTF-8, none of it a surrogate; its bytes. */
+static size_t put_character(unsigned char *to, size_t number)
+{
+    static const uint32_t first[] = {' ', 0xa0, 0x3000, 0x1f300}, span[] = {95, 1800, 1500, 600};
+    size_t size = number % 4 + 1;
+    uint32_t code = first[size - 1] + (uint32_t)number % span[size - 1];
+    if (size == 1) {
+        to[0] = (unsigned char)code;
+        return 1;
+    }
+    for (size_t i = size - 1; i > 0; i--, code >>= 6)
+        to[i] = (unsigned char)(0x80 | (code & 0x3f));
+    to[0] = (unsigned char)(((0xf00u >> size) & 0xf0) | code);
+    return size;
+}
+
+/* Behind the tag, which is ASCII; what is left at the end is less than a character. */
+static void prepare_mixed_text(size_t size)
+{
+    memset(payload, '.', size);
+    for (size_t at = TAG, number = 0; at + number % 4 + 1 <= size; number++)
+        at += put_character(payload + at, number);
+}
+
 static void prepare_messages(void)
 {
     size_t size = (size_t)options.size;
     payload = need(malloc(size + TAG));
     for (size_t i = 0; i < size; i++)
-        payload[i] = options.text ? (unsigned char)(' ' + i % 95) : (unsigned char)(i * 7 + 128);
+        payload[i] = options.kind == BINARY ? (unsigned char)(i * 7 + 128)
+                                            : (unsigned char)(' ' + i % 95);
+    if (options.kind == MIXED)
+        prepare_mixed_text(size);
     header_size = make_header(header, true);
     reply_header_size = options.raw ? header_size + 4 : make_header(reply_header, false);
     frame_size = header_size + 4 + size;
@@ -262,6 +307,7 @@ static void fill(connection *c, uint64_t moment)
         mask(body, (size_t)options.size, to + header_size, 0);
         c->sent_at[c->sent % (uint64_t)options.inflight] = moment;
         c->sent++;
+        deliveries_due = options.connections;
     }
     flush(c);
 }
@@ -292,7 +338,7 @@ static double latency(double share)
 /* Are these the next `count` bytes of the reply? echo=raw unmasks them in place to find out. */
 static bool right(const connection *c, unsigned char *bytes, size_t count)
 {
-    uint64_t number = number_of(c, c->received);
+    uint64_t number = number_of(author_of(c), c->received);
     unsigned char front[HEADER], tag[TAG];
     size_t at = c->at;
     memcpy(front, options.raw ? header : reply_header, HEADER);
@@ -335,6 +381,8 @@ static size_t take_control(connection *c, const unsigned char *bytes, size_t cou
         case 0x88:
             if (c->state != CLOSING)
                 fail(c, "the server closed the connection, %d bytes of reason", c->control[1]);
+            if (c->control[1] < 2 || memcmp(c->control + 2, close_code, 2) != 0)
+                fail(c, "the server answered Close 1000 with another code");
             c->close_received = true;
             break;
         case 0x89:
@@ -350,6 +398,21 @@ static size_t take_control(connection *c, const unsigned char *bytes, size_t cou
     return used;
 }
 
+static void count_reply(connection *c, uint64_t moment)
+{
+    const connection *author = author_of(c);
+    if (measuring) {
+        note_latency(moment - author->sent_at[c->received % (uint64_t)options.inflight]);
+        messages++;
+    }
+    c->at = 0;
+    if (c->received++ == 0)
+        answered++;
+    if (options.load == FAN)
+        deliveries_due--;
+    last_reply = moment;
+}
+
 static void take(connection *c, unsigned char *bytes, size_t count, uint64_t moment)
 {
     while (count > 0) {
@@ -359,46 +422,60 @@ static void take(connection *c, unsigned char *bytes, size_t count, uint64_t mom
         if (!options.raw && c->at == 0 && (c->control_at > 0 || (bytes[0] & 0x08))) {
             used = take_control(c, bytes, count);
         } else {
-            if (c->received == c->sent)
+            if (c->received == author_of(c)->sent)
                 fail(c, "an extra reply came, beginning with 0x%02x", bytes[0]);
             used = reply_size - c->at < count ? reply_size - c->at : count;
             if (!right(c, bytes, used))
                 fail(c, "the reply is wrong within its bytes %zu to %zu", c->at, c->at + used);
             c->at += used;
-            if (c->at == reply_size) {
-                c->at = 0;
-                if (measuring) {
-                    note_latency(moment - c->sent_at[c->received % (uint64_t)options.inflight]);
-                    messages++;
-                }
-                c->received++;
-                last_reply = moment;
-            }
+            if (c->at == reply_size)
+                count_reply(c, moment);
         }
         bytes += used;
         count -= used;
     }
-    if (sending)
+    if (sending && options.load == ECHO)
         fill(c, moment);
+    if (sending && options.load == FAN && deliveries_due == 0)
+        fill(&all[0], moment);
 }
 
 /* -- the life of a connection ------------------------------------------------------------------ */
 
-static void start(connection *c, uint32_t id)
+/* Many short connections use up the ports of one address while those before linger. */
+static void choose_source(connection *c)
+{
+    struct sockaddr_in source = {.sin_family = AF_INET};
+    int one = 1;
+    source.sin_addr.s_addr = htonl((INADDR_LOOPBACK & 0xff000001) + ((c->id % SOURCES + 1) << 8));
+    if (setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one) != 0 ||
+        bind(c->fd, (struct sockaddr *)&source, sizeof source) != 0)
+        fail(c, "bind: %s", strerror(errno));
+}
+
+static void start(connection *c)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options.port)};
     struct epoll_event event = {.events = EPOLLOUT, .data.ptr = c};
     int one = 1;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    c->id = id;
-    c->out = need(malloc(out_size));
-    c->sent_at = need(calloc((size_t)options.inflight, sizeof *c->sent_at));
-    c->head = need(malloc(HEAD_LIMIT + 1));
+    c->id = (uint32_t)started++;
+    c->began = now();
+    c->state = CONNECTING;
+    c->close_received = false;
+    c->head_at = 0;
+    if (c->out == NULL) {
+        c->out = need(malloc(out_size));
+        c->sent_at = need(calloc((size_t)options.inflight, sizeof *c->sent_at));
+        c->head = need(malloc(HEAD_LIMIT + 1));
+    }
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
     if (c->fd < 0 || fcntl(c->fd, F_SETFL, O_NONBLOCK) != 0)
         fail(c, "socket: %s", strerror(errno));
     if (setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0)
         fail(c, "TCP_NODELAY: %s", strerror(errno));
+    if (options.load == CONN)
+        choose_source(c);
     if (connect(c->fd, (struct sockaddr *)&address, sizeof address) != 0 && errno != EINPROGRESS)
         fail(c, "connect: %s", strerror(errno));
     if (epoll_ctl(poller, EPOLL_CTL_ADD, c->fd, &event) != 0)
@@ -441,6 +518,15 @@ static void check_head(connection *c)
         fail(c, "the handshake was answered without Sec-WebSocket-Accept: %s", accept_due);
 }
 
+static void say_goodbye(connection *c)
+{
+    c->state = CLOSING;
+    if (!options.raw)
+        send_control(c, 0x88, close_code, sizeof close_code);
+    else if (shutdown(c->fd, SHUT_WR) != 0)
+        fail(c, "shutdown: %s", strerror(errno));
+}
+
 static void take_head(connection *c, unsigned char *bytes, size_t count, uint64_t moment)
 {
     size_t before = c->head_at, part = HEAD_LIMIT - before < count ? HEAD_LIMIT - before : count;
@@ -454,15 +540,19 @@ static void take_head(connection *c, unsigned char *bytes, size_t count, uint64_
         return;
     size_t used = (size_t)(end + 4 - c->head) - before;
     check_head(c);
-    free(c->head);
-    c->head = NULL;
     c->state = OPEN;
     opened++;
     last_reply = moment;
+    if (options.load == CONN) {
+        say_goodbye(c);
+    } else {
+        free(c->head);
+        c->head = NULL;
+    }
     take(c, bytes + used, count - used, moment);
 }
 
-static void end(connection *c)
+static void end(connection *c, uint64_t moment)
 {
     if (c->state != CLOSING)
         fail(c, "the server ended the connection");
@@ -473,7 +563,13 @@ static void end(connection *c)
     close(c->fd);
     c->state = ENDED;
     ended++;
-    last_reply = now();
+    last_reply = moment;
+    if (options.load == CONN && measuring) {
+        note_latency(moment - c->began);
+        messages++;
+    }
+    if (options.load == CONN && sending)
+        start(c);
 }
 
 static void read_from(connection *c)
@@ -488,7 +584,7 @@ static void read_from(connection *c)
     if (count < 0)
         fail(c, "recv: %s", strerror(errno));
     if (count == 0)
-        end(c);
+        end(c, moment);
     else if (c->state == SHAKING)
         take_head(c, input, (size_t)count, moment);
     else
@@ -524,10 +620,8 @@ static void open_all(void)
 {
     last_reply = now();
     while (opened < options.connections) {
-        while (started < options.connections && started - opened < AT_ONCE) {
-            start(&all[started], (uint32_t)started);
-            started++;
-        }
+        while (started < options.connections && started - opened < AT_ONCE)
+            start(&all[started]);
         step(last_reply + lasting(options.patience));
         if (now() > last_reply + lasting(options.patience))
             fail(NULL, "%ld of %ld handshakes are still unanswered after %g s",
@@ -544,33 +638,31 @@ static void run_until(uint64_t moment)
 static uint64_t missing(void)
 {
     uint64_t count = 0;
+    if (options.load == CONN)
+        return (uint64_t)(started - ended);
     for (long i = 0; i < options.connections; i++)
-        count += all[i].sent - all[i].received;
+        count += author_of(&all[i])->sent - all[i].received;
     return count;
 }
 
 static void drain(void)
 {
+    static const char *const what[] = {"replies", "deliveries", "ends of connections"};
     uint64_t count;
     last_reply = now();
     while ((count = missing()) > 0) {
         step(last_reply + lasting(options.patience));
         if (now() > last_reply + lasting(options.patience))
-            fail(NULL, "%" PRIu64 " replies are missing after %g s", count, options.patience);
+            fail(NULL, "%" PRIu64 " %s are missing after %g s", count, what[options.load],
+                 options.patience);
     }
 }
 
 /* What still comes before the server's Close frame (echo=raw: its end) is an extra reply. */
 static void close_all(void)
 {
-    static const unsigned char code[2] = {0x03, 0xe8};
-    for (long i = 0; i < options.connections; i++) {
-        all[i].state = CLOSING;
-        if (!options.raw)
-            send_control(&all[i], 0x88, code, sizeof code);
-        else if (shutdown(all[i].fd, SHUT_WR) != 0)
-            fail(&all[i], "shutdown: %s", strerror(errno));
-    }
+    for (long i = 0; i < options.connections; i++)
+        say_goodbye(&all[i]);
     last_reply = now();
     while (ended < options.connections) {
         step(last_reply + lasting(options.patience));
@@ -580,6 +672,15 @@ static void close_all(void)
     }
 }
 
+/* Until the time is over, and every connection has had a reply or has waited too long for it. */
+static void warm_up(void)
+{
+    run_until(now() + lasting(options.warmup));
+    uint64_t late = now() + lasting(options.patience);
+    while (options.load != CONN && answered < options.connections && now() < late)
+        step(late);
+}
+
 static void measure(void)
 {
     uint64_t begin, mine, theirs = 0, seconds;
@@ -587,9 +688,12 @@ static void measure(void)
     if (options.server != 0 && clock_getcpuclockid((pid_t)options.server, &server) != 0)
         fail(NULL, "there is no process %ld", options.server);
     sending = true;
-    for (long i = 0; i < options.connections; i++)
-        fill(&all[i], now());
-    run_until(now() + lasting(options.warmup));
+    for (long i = 0; i < (options.load == FAN ? 1 : options.connections); i++)
+        if (options.load == CONN)
+            start(&all[i]);
+        else
+            fill(&all[i], now());
+    warm_up();
     measuring = true;
     if (options.server != 0)
         theirs = clock_of(server);
@@ -602,9 +706,11 @@ static void measure(void)
         theirs = clock_of(server) - theirs;
     measuring = sending = false;
     drain();
-    close_all();
+    if (options.load != CONN)
+        close_all();
     if (messages == 0)
-        fail(NULL, "not one reply came within the %g s of the measurement", options.seconds);
+        fail(NULL, "not one %s within the %g s of the measurement",
+             options.load == CONN ? "connection ended" : "reply came", options.seconds);
     printf("{\"messages\": %" PRIu64 ", \"seconds\": %.6f, \"rate\": %.1f, ", messages,
            (double)seconds / 1e9, (double)messages * 1e9 / (double)seconds);
     printf("\"generator_cpu\": %.6f, ", (double)mine / 1e9);
@@ -619,9 +725,9 @@ static void usage(const char *argument)
 {
     fprintf(stderr,
             "generator: \"%s\" is not understood\n"
-            "usage: generator port=N [connections=N] [inflight=N] [size=BYTES] [kind=text|binary]\n"
-            "                 [echo=websocket|raw] [warmup=S] [seconds=S] [patience=S]\n"
-            "                 [server=PID]\n",
+            "usage: generator port=N [load=echo|fan|conn] [connections=N] [inflight=N]\n"
+            "                 [size=BYTES] [kind=text|binary|mixed] [echo=websocket|raw]\n"
+            "                 [warmup=S] [seconds=S] [patience=S] [server=PID]\n",
             argument);
     exit(2);
 }
@@ -648,9 +754,30 @@ static bool set_number(const char *name, const char *value)
     return false;
 }
 
-static bool one_of(const char *value, const char *first, const char *second)
+/* Which of the words is the value; -1: none. */
+static int one_of(const char *value, const char *const words[3])
 {
-    return strcmp(value, first) == 0 || strcmp(value, second) == 0;
+    for (int i = 0; i < 3 && words[i] != NULL; i++)
+        if (strcmp(value, words[i]) == 0)
+            return i;
+    return -1;
+}
+
+static bool set_word(const char *name, const char *value)
+{
+    static const char *const loads[3] = {"echo", "fan", "conn"};
+    static const char *const kinds[3] = {"text", "binary", "mixed"};
+    static const char *const echoes[3] = {"websocket", "raw", NULL};
+    int load = one_of(value, loads), kind = one_of(value, kinds), echo = one_of(value, echoes);
+    if (strcmp(name, "load") == 0 && load >= 0)
+        options.load = load;
+    else if (strcmp(name, "kind") == 0 && kind >= 0)
+        options.kind = kind;
+    else if (strcmp(name, "echo") == 0 && echo >= 0)
+        options.raw = echo == 1;
+    else
+        return false;
+    return true;
 }
 
 static void parse(int count, char **arguments)
@@ -661,15 +788,13 @@ static void parse(int count, char **arguments)
             usage(arguments[i]);
         memcpy(name, arguments[i], (size_t)(value - arguments[i]));
         value++;
-        if (strcmp(name, "kind") == 0 && one_of(value, "text", "binary"))
-            options.text = *value == 't';
-        else if (strcmp(name, "echo") == 0 && one_of(value, "websocket", "raw"))
-            options.raw = *value == 'r';
-        else if (!set_number(name, value))
+        if (!set_word(name, value) && !set_number(name, value))
             usage(arguments[i]);
     }
     if (options.port == 0 || options.port > 65535)
         usage("port=");
+    if (options.load == FAN && options.inflight != 1)
+        usage("inflight=, which is 1 with load=fan");
 }
 
 static void allow_descriptors(void)
@@ -695,7 +820,8 @@ int main(int count, char **arguments)
     poller = epoll_create1(0);
     if (poller < 0)
         fail(NULL, "epoll_create1: %s", strerror(errno));
-    open_all();
+    if (options.load != CONN)
+        open_all();
     measure();
     return 0;
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 from .generator import FaultError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from .peers import Peer
 
@@ -35,6 +36,17 @@ def cores() -> tuple[int | None, int | None]:
     return allowed[0], allowed[min(1, len(allowed) - 1)]
 
 
+def allow_descriptors(wanted: int) -> int:
+    """Raise the limit of open files for what is started here, and return what it then is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
 @contextlib.contextmanager
 def pinned(core: int | None) -> Iterator[None]:
     """What is started within the context stays on one core, with all the threads it makes."""
@@ -51,7 +63,10 @@ def pinned(core: int | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def child(
-    command: list[str], core: int | None, errors: IO[str]
+    command: list[str],
+    core: int | None,
+    errors: IO[str],
+    environment: dict[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
     """A process on ``core`` that does not outlive the context.
 
@@ -65,6 +80,7 @@ def child(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
+            env={**os.environ, **(environment or {})},
             text=True,
             start_new_session=True,
         )
@@ -107,12 +123,14 @@ class Running:
 
 
 @contextlib.contextmanager
-def serving(peer: Peer, python: str, core: int | None) -> Iterator[Running]:
-    """``peer`` in a process of its own, on ``core``, ready for connections."""
-    command = [python, "-m", peer.module]
+def serving(
+    peer: Peer, python: str, core: int | None, words: Sequence[str] = ("echo",)
+) -> Iterator[Running]:
+    """``peer`` in a process of its own, on ``core``, asked to do what the words say."""
+    command = [*peer.command(python), *words]
     with (
         tempfile.TemporaryFile("w+", errors="replace") as errors,
-        child(command, core, errors) as process,
+        child(command, core, errors, peer.environment()) as process,
     ):
         server = Running(peer, process, 0, errors)
         server.port = _port(server)

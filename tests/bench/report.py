@@ -6,6 +6,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import TYPE_CHECKING, Callable
 
+from .modes import GROWTH
 from .peers import PEERS, Peer
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from .rounds import Cell, Cells
 
 REFERENCES = ("websockets", "picows")
+_RATIOS = {"rate": "ratio", "cpu": "cpu_ratio"}
 _SPREAD = 0.3  # of a quiet machine's cells one in ten is above
+_LARGE = 16 << 10  # bytes of a message, from which on it matters how many of them in a second
 _BUSY = 0.95  # from this share of its core on, the generator may be what limits the rate
 
 
@@ -25,14 +28,23 @@ def spread(values: Sequence[float]) -> float:
     return (max(values) - min(values)) / median(values)
 
 
-def ratio(cell: Cell, reference: Cell) -> float | None:
+def _rate(run: Run) -> float:
+    return run.rate
+
+
+def _thrift(run: Run) -> float:
+    """How many messages one second of the server's CPU time pays for."""
+    return run.messages / run.server_cpu
+
+
+def ratio(cell: Cell, reference: Cell, by: Callable[[Run], float] = _rate) -> float | None:
     """The median of the rates' ratios, each taken within one round.
 
     What disturbs the machine in a round disturbs both, so their ratio holds still where the
     rates do not. Rounds in which either failed are left out.
     """
     ratios = [
-        mine.rate / theirs.rate
+        by(mine) / by(theirs)
         for mine, theirs in zip(cell.runs, reference.runs)
         if mine is not None and theirs is not None
     ]
@@ -40,7 +52,10 @@ def ratio(cell: Cell, reference: Cell) -> float | None:
 
 
 def summary(cell: Cell, row: dict[Peer, Cell]) -> dict[str, float | None]:
-    """The numbers of one line of a table; empty for a server with no good run."""
+    """The numbers of one line of a table; empty for a server with no good run.
+
+    Messages are what the mode counts, whatever that is.
+    """
     runs = [run for run in cell.runs if run is not None]
     if not runs:
         return {}
@@ -57,10 +72,44 @@ def summary(cell: Cell, row: dict[Peer, Cell]) -> dict[str, float | None]:
         "p50": middle(lambda run: run.p50),
         "p99": middle(lambda run: run.p99),
     }
-    for name in REFERENCES:
+    for name in PEERS:
         reference = row.get(PEERS[name])
-        numbers[f"ratio_to_{name}"] = ratio(cell, reference) if reference else None
+        if reference is not None or name in REFERENCES:
+            numbers[f"ratio_to_{name}"] = ratio(cell, reference) if reference else None
+            thrift = ratio(cell, reference, _thrift) if reference else None
+            numbers[f"cpu_ratio_to_{name}"] = thrift
     return numbers
+
+
+def growth(cells: Cells) -> dict[Peer, dict[int, float | None]]:
+    """The server's CPU time for a message, with the fewest connections as 1, by connections.
+
+    Taken round by round, for the servers that were measured with all numbers of connections.
+    """
+    modes = [mode for mode in cells if mode.name in GROWTH]
+    if len(modes) < 2:
+        return {}
+    modes.sort(key=lambda mode: mode.connections)
+    found: dict[Peer, dict[int, float | None]] = {}
+    for peer in cells[modes[0]]:
+        runs = {mode: cells[mode][peer].runs for mode in modes}
+        for mode in modes:
+            ratios = [
+                mine.cpu_per_message / first.cpu_per_message
+                for mine, first in zip(runs[mode], runs[modes[0]])
+                if mine is not None and first is not None
+            ]
+            line = found.setdefault(peer, {})
+            line[mode.connections] = median(ratios) if ratios else None
+    return found
+
+
+def growth_data(cells: Cells) -> dict[str, dict[str, float | None]]:
+    """The same, for JSON."""
+    return {
+        peer.name: {str(count): value for count, value in line.items()}
+        for peer, line in growth(cells).items()
+    }
 
 
 def as_data(cells: Cells) -> dict[str, object]:
@@ -69,6 +118,7 @@ def as_data(cells: Cells) -> dict[str, object]:
         mode.name: {
             peer.name: {
                 **summary(cell, row),
+                "megabytes_per_second": _megabytes(mode, summary(cell, row)),
                 "runs": [asdict(run) if run else None for run in cell.runs],
                 "failures": cell.failures,
             }
@@ -78,21 +128,33 @@ def as_data(cells: Cells) -> dict[str, object]:
     }
 
 
-_HEAD = (
-    "server",
-    "messages/s",
-    "spread",
-    *(f"x {name}" for name in REFERENCES),
-    "CPU us/msg",
-    "p50 us",
-    "p99 us",
-    "server",
-    "generator",
-)
+def _megabytes(mode: Mode, numbers: dict[str, float | None]) -> float | None:
+    """Of payload in a second, one way."""
+    rate = numbers.get("rate")
+    return None if rate is None or mode.megabytes is None else rate * mode.megabytes
 
 
-def _line(peer: Peer, cell: Cell, row: dict[Peer, Cell]) -> tuple[str, ...]:
+def _head(mode: Mode, references: Sequence[str], by: str) -> tuple[str, ...]:
+    return (
+        "server",
+        f"{mode.counted}/s",
+        *(("MB/s",) if mode.size >= _LARGE else ()),
+        "spread",
+        *(f"{'CPU ' * (by == 'cpu')}x {name}" for name in references),
+        "CPU us each",
+        "p50 us",
+        "p99 us",
+        "server",
+        "generator",
+    )
+
+
+def _line(
+    mode: Mode, peer: Peer, row: dict[Peer, Cell], references: Sequence[str], by: str
+) -> tuple[str, ...]:
+    cell = row[peer]
     numbers = summary(cell, row)
+    numbers["megabytes"] = _megabytes(mode, numbers)
 
     def shown(name: str, form: str, scale: float = 1) -> str:
         value = numbers.get(name)
@@ -103,8 +165,9 @@ def _line(peer: Peer, cell: Cell, row: dict[Peer, Cell]) -> tuple[str, ...]:
     return (
         peer.name + note,
         shown("rate", ",.0f"),
+        *((shown("megabytes", ",.0f"),) if mode.size >= _LARGE else ()),
         shown("spread", ".0%"),
-        *(shown(f"ratio_to_{name}", ".2f") for name in REFERENCES),
+        *(shown(f"{_RATIOS[by]}_to_{name}", ".2f") for name in references),
         shown("server_cpu_per_message", ".2f", 1e6),
         shown("p50", ".0f", 1e6),
         shown("p99", ".0f", 1e6),
@@ -120,9 +183,15 @@ def _columns(lines: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join([first.ljust(widths[0]), *numbers])
 
 
-def table(mode: Mode, row: dict[Peer, Cell]) -> str:
-    """One mode's results, a line for each server."""
-    lines = [_HEAD, *(_line(peer, cell, row) for peer, cell in row.items())]
+def table(
+    mode: Mode,
+    row: dict[Peer, Cell],
+    references: Sequence[str] = REFERENCES,
+    by: str = "rate",
+) -> str:
+    """One mode's results, a line for each server, its ratios those of the rates or of CPU."""
+    lines = [_head(mode, references, by)]
+    lines += [_line(mode, peer, row, references, by) for peer in row]
     text = [f"{mode.name}: {mode}", *_columns(lines)]
     busy = [
         peer.name
@@ -134,3 +203,17 @@ def table(mode: Mode, row: dict[Peer, Cell]) -> str:
     if any((summary(cell, row).get("spread") or 0) > _SPREAD for cell in row.values()):
         text.append("The rounds differ much: other work took the cores, the ratios are rough.")
     return "\n".join(text)
+
+
+def growth_table(cells: Cells) -> str:
+    """What a message costs the server as connections become more; empty: not measured."""
+    found = growth(cells)
+    if not found:
+        return ""
+    counts = list(next(iter(found.values())))
+    lines = [["server", *(f"{count:,} connections" for count in counts)]]
+    for peer, line in found.items():
+        cost = ("-" if value is None else f"{value:.2f}" for value in line.values())
+        lines.append([peer.name, *cost])
+    title = f"growth: the server's CPU time for a message, with {counts[0]:,} connections as 1"
+    return "\n".join([title, *_columns(lines)])

@@ -8,14 +8,14 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from . import generator
+from . import certificate, generator
 from .generator import FaultError, Run
 from .modes import Mode
 from .peers import Peer
 from .processes import child, cores, interpreter, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 T = TypeVar("T")
@@ -29,6 +29,8 @@ class Settings:
     warmup: float
     python: str = sys.executable
     patience: float = 5.0
+    files: certificate.Files | None = None
+    """What a server shows by TLS; none where no mode needs it."""
 
 
 @dataclass
@@ -48,13 +50,22 @@ def rotated(items: Sequence[T], by: int) -> list[T]:
     return [*items[by:], *items[:by]]
 
 
-def play(
-    program: Path, modes: Sequence[Mode], peers: Sequence[Peer], rounds: int, settings: Settings
-) -> Cells:
-    """All rounds of all modes."""
-    cells: Cells = {mode: {peer: Cell() for peer in peers} for mode in modes}
+def pairs(modes: Sequence[Mode], peers: Sequence[Peer]) -> dict[Mode, list[Peer]]:
+    """Who takes part in which mode; who does not is named. Modes of nobody are left out."""
+    for mode in modes:
+        for peer in peers:
+            if peer.unfit(mode):
+                note = f"{mode.name}, {peer.name}: {peer.unfit(mode)}, left out"
+                print(note, file=sys.stderr, flush=True)
+    fit = {mode: [peer for peer in peers if not peer.unfit(mode)] for mode in modes}
+    return {mode: taking_part for mode, taking_part in fit.items() if taking_part}
+
+
+def play(program: Path, fit: dict[Mode, list[Peer]], rounds: int, settings: Settings) -> Cells:
+    """All rounds of all modes, each for those who take part in it."""
+    cells: Cells = {mode: {peer: Cell() for peer in peers} for mode, peers in fit.items()}
     for number in range(rounds):
-        for mode in modes:
+        for mode, peers in fit.items():
             for peer in rotated(peers, number):
                 cell = cells[mode][peer]
                 where = f"round {number + 1} of {rounds}, {mode.name}, {peer.name}"
@@ -67,12 +78,23 @@ def play(
     return cells
 
 
+def words(mode: Mode, files: certificate.Files | None) -> Iterator[str]:
+    """What the server of a mode is told."""
+    yield "fanout" if mode.load == "fan" else "echo"
+    if mode.deflate:
+        yield "deflate"
+    if mode.tls:
+        assert files is not None
+        yield f"tls={files.certificate},{files.key}"
+
+
 def measure(program: Path, mode: Mode, peer: Peer, settings: Settings, where: str) -> Run:
     """One measurement, of a server started for it."""
     server_core, generator_core = cores()
     if mode.shares_core:
         generator_core = server_core
-    with serving(peer, interpreter(peer, settings.python), server_core) as server:
+    python, asked = interpreter(peer, settings.python), list(words(mode, settings.files))
+    with serving(peer, python, server_core, asked) as server:
         pid = server.process.pid
         print(f"{where}: process {pid} on port {server.port}", file=sys.stderr, flush=True)
         command = generator.command(
@@ -84,6 +106,7 @@ def measure(program: Path, mode: Mode, peer: Peer, settings: Settings, where: st
             warmup=settings.warmup,
             seconds=settings.seconds,
             patience=settings.patience,
+            files=settings.files if mode.tls else None,
         )
         # Longest: handshakes, replies and closes that each come just in time, ten times over.
         limit = settings.warmup + settings.seconds + 30 * settings.patience

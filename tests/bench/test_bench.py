@@ -1,8 +1,9 @@
-"""The benchmark's own tests: a generator that overlooks nothing, arithmetic that is right."""
+"""The runner of the benchmark, from the outside."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -10,217 +11,42 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import programs
-
-from . import frames, generator, import_cost, masking, modes, report
-from .__main__ import arguments, available
-from .faulty_server import CLOSE, PATIENCE, PING, Server
-from .generator import FaultError, Run
+from . import __main__ as runner
+from . import certificate, frames, generator, masking, modes
+from .__main__ import arguments, available, possible
+from .faulty_server import PATIENCE
+from .generator import FaultError
 from .peers import PEERS, Peer
 from .processes import CHECKOUT, cores, serving
-from .rounds import Cell, rotated
+from .rounds import pairs, words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 BENCH = [sys.executable, "-m", "tests.bench"]
 
 
-@pytest.fixture(scope="module")
-def program() -> Iterator[Path]:
-    """The compiled generator."""
-    if not sys.platform.startswith("linux"):
-        pytest.skip("the load generator waits with epoll, which only Linux has")
-    if generator.compiler() is None:
-        programs.program("cc", "gcc", "clang")
-    with generator.compiled() as path:
-        yield path
-
-
-def load(
-    program: Path, port: int, mode: str = "rtt-32t", raw: bool = False, seconds: float = 0.05
-) -> Run:
-    """One run of the generator against the server on ``port``."""
-    command = generator.command(
-        program, modes.parse(mode), port, raw=raw, warmup=0, seconds=seconds, patience=1
-    )
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=3 * PATIENCE
-    )
-    return generator.result(done.returncode, done.stdout, done.stderr)
-
-
-def complaint(program: Path, server: Server, mode: str = "rtt-32t", seconds: float = 5) -> str:
-    """What the generator says of a server with a fault, which it meets within the seconds."""
-    with server.listening() as port, pytest.raises(FaultError) as caught:
-        load(program, port, mode, seconds=seconds)
-    return str(caught.value)
-
-
-# What comes back
-
-
-@pytest.mark.parametrize("kind", ["t", "b"])
-@pytest.mark.parametrize("size", [1, 7, 8, 9, 125, 126, 65535, 65536])
-def test_a_right_echo_of_any_length_is_counted(program: Path, size: int, kind: str) -> None:
-    server = Server()
-    with server.listening() as port:
-        run = load(program, port, f"pipe-1x3x{size}{kind}")
-    assert 0 < run.messages <= len(server.payloads)
-    assert run.rate == pytest.approx(run.messages / run.seconds, rel=0.01)
-    assert 0 < run.p50 <= run.p99
-    assert {len(payload) for payload in server.payloads} == {size}
-
-
-def test_every_frame_has_a_key_of_its_own_and_every_message_is_another(program: Path) -> None:
-    server = Server()
-    with server.listening() as port:
-        load(program, port, seconds=0.3)
-    assert len(server.payloads) > 20
-    assert len(set(server.payloads)) == len(server.payloads)
-    # Keys are random: two of some thousand may be alike by chance, once in a thousand runs.
-    assert len(set(server.keys)) >= len(server.keys) - 1
-    assert all(payload.isascii() for payload in server.payloads)
-
-
-def test_replies_may_come_in_pieces(program: Path) -> None:
-    server = Server(one_by_one=True)
-    with server.listening() as port:
-        assert load(program, port, "pipe-1x4x32b").messages > 0
-
-
-def test_a_ping_between_replies_is_answered_and_not_counted(program: Path) -> None:
-    server = Server(reply=lambda number, frame: PING + frame)
-    with server.listening() as port:
-        load(program, port)
-    assert server.pongs == [b"abc"] * len(server.payloads)
-
-
-def _twisted(frame: bytes) -> bytes:
-    return frame[:-1] + bytes((frame[-1] ^ 1,))
-
-
-WRONG_REPLIES: dict[str, Callable[[bytes], bytes]] = {
-    "its last bit is wrong": _twisted,
-    "its tag is wrong": lambda frame: frame[:4] + b"!" + frame[5:],
-    "it is binary instead of text": lambda frame: b"\x82" + frame[1:],
-    "it is not final": lambda frame: b"\x01" + frame[1:],
-    "it is masked": lambda frame: frame[:1] + b"\xa0\0\0\0\0" + frame[2:],
-    "its length takes more bytes than needed": lambda frame: b"\x81\x7e\0" + frame[1:],
-    "it is a byte short": lambda frame: b"\x81\x1f" + frame[2:-1],
-    "it is a byte long": lambda frame: b"\x81\x21" + frame[2:] + b"x",
-}
-
-
-@pytest.mark.parametrize("fault", WRONG_REPLIES)
-@pytest.mark.parametrize("one_by_one", [False, True], ids=["whole", "bytes"])
-def test_a_reply_is_an_error_if(program: Path, fault: str, one_by_one: bool) -> None:
-    twist = WRONG_REPLIES[fault]
-    server = Server(
-        reply=lambda number, frame: twist(frame) if number == 5 else frame,
-        one_by_one=one_by_one,
-    )
-    said = complaint(program, server, "pipe-1x2x32t")
-    assert "reply 5: the reply is wrong" in said
-
-
-def test_a_wrong_last_bit_of_a_large_reply_is_an_error(program: Path) -> None:
-    server = Server(reply=lambda number, frame: _twisted(frame) if number == 1 else frame)
-    said = complaint(program, server, "rtt-1mb")
-    assert "reply 1: the reply is wrong" in said
-
-
-def test_a_reply_left_out_among_others_is_an_error(program: Path) -> None:
-    server = Server(reply=lambda number, frame: b"" if number == 5 else frame)
-    said = complaint(program, server, "pipe-1x4x32t")
-    assert "reply 5: the reply is wrong" in said
-
-
-def test_a_missing_reply_is_an_error(program: Path) -> None:
-    server = Server(reply=lambda number, frame: b"" if number == 1 else frame)
-    said = complaint(program, server, seconds=0.2)
-    assert "1 replies are missing" in said
-
-
-def test_replies_in_another_order_are_an_error(program: Path) -> None:
-    held: list[bytes] = []
-
-    def swap(number: int, frame: bytes) -> bytes:
-        if number == 5:
-            held.append(frame)
-            return b""
-        return frame + held.pop() if number == 6 else frame
-
-    said = complaint(program, Server(reply=swap), "pipe-1x4x32t")
-    assert "reply 5: the reply is wrong" in said
-
-
-def test_a_reply_that_comes_twice_is_an_error(program: Path) -> None:
-    server = Server(reply=lambda number, frame: frame * 2 if number == 5 else frame)
-    said = complaint(program, server)
-    assert "an extra reply came" in said or "the reply is wrong" in said
-
-
-def test_a_reply_too_many_at_the_end_is_an_error(program: Path) -> None:
-    said = complaint(program, Server(farewell=b"\x81\x02hi" + CLOSE), seconds=0.05)
-    assert "an extra reply came" in said
-
-
-def test_a_message_before_the_first_is_an_error(program: Path) -> None:
-    said = complaint(program, Server(head=lambda head: head + b"\x81\x02hi"))
-    assert "an extra reply came" in said
-
-
-def test_a_server_that_closes_by_itself_is_an_error(program: Path) -> None:
-    server = Server(reply=lambda number, frame: CLOSE if number == 5 else frame)
-    said = complaint(program, server)
-    assert "the server closed" in said
-
-
-def test_an_end_without_a_close_frame_is_an_error(program: Path) -> None:
-    said = complaint(program, Server(farewell=b""), seconds=0.05)
-    assert "without a Close frame" in said
-
-
-def test_bytes_after_the_close_frame_are_an_error(program: Path) -> None:
-    said = complaint(program, Server(farewell=CLOSE + b"x"), seconds=0.05)
-    assert "1 bytes came after the Close frame" in said
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", '"HTTP/1.1 400 Bad Request"'),
-        (b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\n\r\n", "without Sec-WebSocket-Accept"),
-        (b"HTTP/1.1 101 x\r\nSec-WebSocket-Accept: no\r\n\r\n", "without Sec-WebSocket-Accept"),
-        (b"HTTP/1.1 101 x\r\n" + b"x: y\r\n" * 1000, "no end within 4096 bytes"),
-        (b"", "1 of 1 handshakes are still unanswered"),
-    ],
-)
-def test_a_wrong_handshake_is_an_error(program: Path, answer: bytes, expected: str) -> None:
-    said = complaint(program, Server(head=lambda head: answer))
-    assert expected in said
-
-
-def test_the_ceiling_echoes_what_was_sent_mask_and_all(program: Path) -> None:
-    with serving(PEERS["selectors"], sys.executable, cores()[0]) as server:
-        assert load(program, server.port, "pipe-3x4x64kb", raw=True).messages > 0
-        with pytest.raises(FaultError, match="wrong"):
-            load(program, server.port)
-
-
-def test_an_unknown_argument_of_the_generator_is_refused(program: Path) -> None:
-    for argument in ("port=0", "port=x", "size", "kind=json", "colour=red", "connections=-1"):
-        done = subprocess.run([str(program), argument], capture_output=True, check=False)
-        assert done.returncode == 2, argument
-
-
 # The runner
+
+
+def test_a_run_without_words_has_the_usual_servers_and_modes() -> None:
+    options = arguments([])
+    assert [peer.name for peer in options.peers] == [
+        "reactor",
+        "websockets",
+        "picows",
+        "selectors",
+    ]
+    assert options.modes == modes.parse("usual")
+    assert arguments(["--smoke"]).modes == modes.parse("smoke")
+    assert arguments(["--smoke", "--modes", "rtt"]).modes == modes.parse("rtt")
+    assert arguments(["--peers", "all"]).peers == list(PEERS.values())
+    assert arguments(["--modes", "all"]).modes == modes.parse("all")
+    assert arguments(["--against", "selectors,picows"]).against == ["selectors", "picows"]
 
 
 def test_a_server_that_cannot_start_is_a_fault_that_says_why() -> None:
@@ -244,7 +70,9 @@ def test_a_smoke_run_checks_the_servers_and_claims_nothing(
         "rtt-32t, reactor",
         "rtt-32t, selectors",
     ]
-    row = json.loads(file.read_text())["modes"]["rtt-32t"]
+    data = json.loads(file.read_text())
+    assert data["growth"] == {}
+    row = data["modes"]["rtt-32t"]
     assert row["reactor"]["rate"] > 0
     assert row["reactor"]["ratio_to_websockets"] is None
 
@@ -289,162 +117,152 @@ def test_no_server_outlives_the_runner(
                 assert watch.recv(1) == b""
         assert runner.wait(PATIENCE) == status
     if number != signal.SIGKILL:
-        assert list(tmp_path.iterdir()) == []
+        # A temporary file without a name has one for a moment where there is no O_TMPFILE, on
+        # PyPy: a signal in that moment leaves it.
+        assert list(tmp_path.glob("wsreactor-bench-*")) == []
+
+
+def test_the_growth_of_a_run_is_shown_and_written_down(program: Path, tmp_path: Path) -> None:
+    file = tmp_path / "numbers.json"
+    options = ["--modes", "echo-10x32t,echo-100x32t", "--peers", "reactor", "--rounds", "1"]
+    options += ["--seconds", "0.1", "--json", str(file)]
+    done = subprocess.run(
+        [*BENCH, *options], cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    *_, title, head, line = done.stdout.splitlines()
+    assert title.startswith("growth: ")
+    assert head.split() == ["server", "10", "connections", "100", "connections"]
+    growth = json.loads(file.read_text())["growth"]["reactor"]
+    assert line.split() == ["reactor", "1.00", f"{growth['100']:.2f}"]
+
+
+def test_a_server_that_answers_wrongly_is_no_number_and_the_status_says_so(
+    program: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "numbers.json"
+    # The ceiling sends back what came, mask and all: as a WebSocket server it is a faulty one.
+    wrong = Peer("reactor", PEERS["selectors"].module)
+    script = (
+        "import sys; from tests.bench import __main__ as runner, peers\n"
+        "from tests.bench.peers import Peer\n"
+        f"peers.PEERS['reactor'] = {wrong!r}\n"
+        "sys.exit(runner.main(sys.argv[1:]))"
+    )
+    options = ["--smoke", "--modes", "rtt", "--peers", "reactor", "--json", str(file)]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *options],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "the reply is wrong" in done.stderr
+    assert done.stdout == ""
+    cell = json.loads(file.read_text())["modes"]["rtt-32t"]["reactor"]
+    assert cell["runs"] == [None]
+    assert "rate" not in cell
+
+
+def test_a_mode_for_which_the_limit_of_open_files_is_too_low_is_named_and_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runner, "allow_descriptors", lambda wanted: min(wanted, 1024))
+    assert [mode.connections for mode in possible(modes.parse("growth"))] == [10, 100]
+    said = capsys.readouterr().err
+    assert "echo-1000x32t: 1128 open files are needed and the limit is 1024" in said
+
+
+def test_the_limit_of_open_files_is_raised_for_the_servers_as_far_as_it_goes() -> None:
+    script = (
+        "import resource; from tests.bench.processes import allow_descriptors as allow\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 200))\n"
+        "print(allow(32), resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+        "print(allow(100), resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+        "print(allow(300), resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["32", "64", "100", "100", "200", "200"]
+
+
+def test_tls_without_trustme_is_named_and_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    wanted = modes.parse_all("tls,rtt")
+    assert possible(wanted) == modes.parse("rtt")
+    assert "tls-100x1k: trustme, which makes the certificate, not installed, left out" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_server_has_no_part_in_a_mode_that_it_cannot_do_and_that_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = modes.parse_all("rtt,deflate,tls")
+    rtt, deflate, tls = asked
+    reactor, picows, ceiling = (PEERS[name] for name in ("reactor", "picows", "selectors"))
+    assert pairs(asked, [reactor, picows, ceiling]) == {
+        rtt: [reactor, picows, ceiling],
+        deflate: [reactor],
+        tls: [reactor, picows],
+    }
+    assert capsys.readouterr().err.splitlines() == [
+        "deflate-100x1k, picows: it has no permessage-deflate, left out",
+        "deflate-100x1k, selectors: it looks at no byte after the handshake, left out",
+        "tls-100x1k, selectors: it looks at no byte after the handshake, left out",
+    ]
+    assert pairs([deflate], [picows]) == {}
+    assert runner.main(["--modes", "deflate", "--peers", "picows,selectors"]) == 2
+    assert "nothing is left to measure" in capsys.readouterr().err
+
+
+def test_a_server_is_told_what_its_mode_needs() -> None:
+    files = certificate.Files("c.pem", "k.pem", "a.pem")
+    told = {name: list(words(modes.parse(name)[0], files)) for name in modes.GROUPS["all"]}
+    assert told["rtt-32t"] == told["conn-64"] == ["echo"]
+    assert told["fan-1000x32t"] == ["fanout"]
+    assert told["deflate-100x1k"] == ["echo", "deflate"]
+    assert told["tls-100x1k"] == ["echo", "tls=c.pem,k.pem"]
+
+
+def test_a_generator_that_counts_nothing_is_a_fault() -> None:
+    with pytest.raises(FaultError, match="counted ''"):
+        generator.result(0, "", "")
+    with pytest.raises(FaultError, match="counted"):
+        generator.result(0, '{"messages": 1}', "")
+    with pytest.raises(FaultError, match="no room"):
+        generator.result(1, "", "no room\n")
+    with pytest.raises(FaultError, match="ended with status 3"):
+        generator.result(3, "", "")
 
 
 def test_a_library_that_is_not_installed_is_named_and_left_out(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    absent = Peer("absent", "tests.bench.peers.absent", needs="there_is_no_such_package")
+    absent = Peer("absent", "tests.bench.peers.absent", needs=("there_is_no_such_package",))
     assert available([absent, PEERS["selectors"]]) == [PEERS["selectors"]]
-    assert "there_is_no_such_package is not installed" in capsys.readouterr().err
+    assert "absent: there_is_no_such_package not installed, left out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    "given", ["--peers=nobody", "--modes=echo-0x1t", "--rounds=0", "--seconds=0", "--seconds=x"]
+    "given",
+    [
+        "--peers=nobody",
+        "--against=nobody",
+        "--by=size",
+        "--modes=echo-0x1t",
+        "--rounds=0",
+        "--seconds=0",
+        "--seconds=x",
+    ],
 )
 def test_an_argument_that_makes_no_sense_is_refused(given: str) -> None:
     with pytest.raises(SystemExit, match="2"):
         arguments([given])
-
-
-# Modes
-
-
-@pytest.mark.parametrize(
-    ("written", "connections", "inflight", "size", "text"),
-    [
-        ("rtt", 1, 1, 32, True),
-        ("echo", 100, 1, 32, True),
-        ("pipe", 10, 64, 32, True),
-        ("rtt-1mb", 1, 1, 1 << 20, False),
-        ("echo-1000x1kt", 1000, 1, 1024, True),
-        ("pipe-10x64x125b", 10, 64, 125, False),
-    ],
-)
-def test_a_mode_is_what_its_name_says(
-    written: str, connections: int, inflight: int, size: int, text: bool
-) -> None:
-    mode = modes.parse(written)
-    assert (mode.connections, mode.inflight, mode.size, mode.text) == (
-        connections,
-        inflight,
-        size,
-        text,
-    )
-    assert mode.shares_core == (connections == 1)
-
-
-@pytest.mark.parametrize("written", ["", "rtt-", "rtt-0t", "rtt-32", "echo-32t", "pipe-1x32t"])
-def test_what_names_no_mode_is_refused(written: str) -> None:
-    with pytest.raises(ValueError, match="is no mode"):
-        modes.parse(written)
-
-
-# Arithmetic
-
-
-def run(rate: float, generator_cpu: float = 0.5) -> Run:
-    return Run(
-        messages=int(rate),
-        seconds=1.0,
-        rate=rate,
-        generator_cpu=generator_cpu,
-        server_cpu=0.9,
-        p50=1e-5,
-        p99=2e-5,
-    )
-
-
-def test_each_round_begins_with_the_next_server() -> None:
-    orders = ["".join(rotated("ABC", number)) for number in range(4)]
-    assert orders == ["ABC", "BCA", "CAB", "ABC"]
-
-
-def test_the_spread_is_the_distance_of_the_extremes_in_medians() -> None:
-    assert report.spread([80, 100, 130]) == 0.5
-    assert report.spread([7]) == 0
-
-
-def test_a_ratio_is_taken_round_by_round_and_not_between_medians() -> None:
-    ours = Cell([run(300), run(100), run(200)])
-    theirs = Cell([run(100), run(50), run(200)])
-    assert report.ratio(ours, theirs) == 2  # of 3, 2, 1; the medians' ratio is 200 / 100 too
-    theirs = Cell([run(100), run(100), run(50)])
-    assert report.ratio(ours, theirs) == 3  # of 3, 1, 4; the medians' ratio is 2
-
-
-def test_a_failed_round_is_left_out_of_every_number() -> None:
-    ours = Cell([run(300), None, run(200)])
-    theirs = Cell([run(100), run(1), None])
-    row = {PEERS["reactor"]: ours, PEERS["websockets"]: theirs}
-    assert report.ratio(ours, theirs) == 3
-    assert report.ratio(Cell([None]), theirs) is None
-    numbers = report.summary(ours, row)
-    assert numbers["rate"] == 250
-    assert numbers["spread"] == 0.4
-    assert numbers["ratio_to_websockets"] == 3
-    assert numbers["ratio_to_picows"] is None
-    assert numbers["server_busy"] == 0.9
-    assert numbers["server_cpu_per_message"] == pytest.approx((0.9 / 300 + 0.9 / 200) / 2)
-    assert report.summary(Cell([None]), row) == {}
-
-
-def test_the_table_shows_ratios_failures_and_a_generator_at_its_limit() -> None:
-    row = {
-        PEERS["reactor"]: Cell([run(3000, 0.99), run(3000, 0.99)]),
-        PEERS["websockets"]: Cell([run(800), run(1200)]),
-        PEERS["picows"]: Cell([run(2000), None]),
-        PEERS["selectors"]: Cell([None, None]),
-    }
-    title, head, *lines, busy, rough = report.table(modes.parse("echo"), row).splitlines()
-    assert title == "echo-100x32t: 100 connections, 1 in flight each, 32 B text"
-    assert head.split()[:6] == ["server", "messages/s", "spread", "x", "websockets", "x"]
-    assert lines[0].split()[:5] == ["reactor", "3,000", "0%", "3.12", "1.50"]
-    assert lines[1].split()[:5] == ["websockets", "1,000", "40%", "1.00", "0.40"]
-    assert lines[2].split()[:5] == ["picows", "(1", "of", "2", "failed)"]
-    assert lines[3].split()[-9:] == ["-"] * 9
-    assert "reactor may do more" in busy
-    assert "rough" in rough
-    assert {len(line) for line in [head, *lines]} == {len(head)}
-
-
-# The cost of an import
-
-
-def test_an_import_costs_the_median_of_its_differences_to_the_bare_interpreter() -> None:
-    seconds = {"bare": [1.0, 2.0, 3.0], "reactor": [2.0, 2.5, 9.0], "asyncio": [4.0, 5.0, 7.0]}
-    resident = {"bare": [10, 10, 10], "reactor": [11, 13, 12], "asyncio": [20, 30, 20]}
-    found = import_cost.costs(seconds, resident)
-    assert found["reactor"] == import_cost.Cost(1.0, 2)
-    assert found["asyncio"] == import_cost.Cost(3.0, 10)
-
-
-def test_bytecode_is_kept_whatever_the_environment_says(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
-    before = dict(os.environ)
-    with import_cost.bytecode_kept():
-        folder = os.environ["PYTHONPYCACHEPREFIX"]
-        import_cost.seconds_of(sys.executable, "import reactor")
-        kept = [name for _, _, names in os.walk(folder) for name in names]
-        assert any(name.startswith("server.") for name in kept)
-    assert not os.path.exists(folder)
-    assert dict(os.environ) == before
-
-
-def test_modules_that_must_not_come_along_are_found() -> None:
-    modules = import_cost.added_modules(sys.executable, "import asyncio, http.client")
-    assert {"asyncio", "asyncio.events", "http.client"} <= set(import_cost.forbidden(modules))
-    assert import_cost.forbidden({"reactor", "httpx", "emails", "socket"}) == []
-
-
-def test_resident_memory_is_that_of_the_program(program: Path) -> None:
-    mine = b"x" * (256 << 20)  # which a child must not seem to have
-    bare = import_cost.resident_of(sys.executable, "pass")
-    large = import_cost.resident_of(sys.executable, "hold = b'x' * (64 << 20)")
-    assert (60 << 20) < large - bare < large < len(mine)
 
 
 def test_the_facts_of_the_hot_paths_can_be_measured_again(

@@ -200,6 +200,32 @@ def test_one_that_is_open_elsewhere_is_not_told_once_it_was_unregistered(
         os.close(copy)
 
 
+def test_who_is_not_registered_under_his_number_is_not_looked_for(
+    selector: BaseSelector, pair: Pair
+) -> None:
+    class Moving:
+        number = pair[0].fileno()
+
+        def fileno(self) -> int:
+            return self.number
+
+    moving = Moving()
+    selector.register(moving, EVENT_READ)
+    moving.number = pair[1].fileno()
+    with pytest.raises(KeyError):
+        selector.get_key(moving)
+    with pytest.raises(KeyError):
+        selector.unregister(moving)
+
+
+def test_who_is_modified_by_his_number_is_who_was_registered(
+    selector: BaseSelector, pair: Pair
+) -> None:
+    selector.register(pair[0], EVENT_READ)
+    assert selector.modify(pair[0].fileno(), EVENT_WRITE).fileobj is pair[0]
+    assert next(iter(selector.get_map().values())).fileobj is pair[0]
+
+
 def test_the_map_has_what_is_registered(selector: BaseSelector, pair: Pair) -> None:
     known = selector.get_map()
     assert list(known) == []

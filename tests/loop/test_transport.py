@@ -78,15 +78,13 @@ class Buffer:
 
     def __init__(self, room: int) -> None:
         self.data = bytearray()
-        self.room = room
         self.spare = bytearray(room)
         self.counts: list[int] = []
 
     def vacancy(self) -> memoryview:
         return memoryview(self.spare)
 
-    def filled(self, count: int, room: int) -> None:
-        assert room == self.room
+    def filled(self, count: int) -> None:
         self.counts.append(count)
         self.data += self.spare[:count]
         self.spare.append(0)  # a BufferError if the view were still held
@@ -133,7 +131,8 @@ def interest(end: End) -> int:
 def send_of(end: End, errors: list[BaseException | int]) -> list[bytes]:
     """Have the next calls of `send` raise, or take so many bytes, as listed; note the sends."""
     sends: list[bytes] = []
-    real = end.transport.sock.send
+    sock: Any = end.transport.sock
+    real = sock.send
 
     def send(data: Any, flags: int = 0) -> int:
         if errors:
@@ -142,9 +141,10 @@ def send_of(end: End, errors: list[BaseException | int]) -> list[bytes]:
                 raise what
             data = data[:what]
         sends.append(bytes(data))
-        return real(data, flags)
+        taken: int = real(data, flags)
+        return taken
 
-    end.transport._send = send
+    sock.send = send
     return sends
 
 
@@ -543,6 +543,55 @@ def test_corked_writes_leave_in_one_send(end: End, peer: MemorySocket) -> None:
     end.transport.cork()
     end.transport.uncork()
     assert sends == [b"onetwo"]
+
+
+def test_what_is_large_is_not_joined_to_what_was_corked_before(
+    reactor: Reactor, end: End, peer: MemorySocket
+) -> None:
+    large = bytes(HIGH_WATER)
+    sends = send_of(end, [])
+    for before in ([], [b"one", b"two"]):
+        sends.clear()
+        end.transport.cork()
+        end.transport.corked = [*before, large]
+        end.transport.buffered = sum(map(len, end.transport.corked))
+        end.transport.uncork()
+        assert sends == [*([b"onetwo"] if before else []), large]
+        assert sends[-1] is large
+        assert end.transport.buffered == 0
+
+
+def test_of_what_is_large_the_rest_is_queued(
+    reactor: Reactor, end: End, peer: MemorySocket
+) -> None:
+    for capacity in (0, 2, 6, 1000):
+        peer.capacity = capacity
+        departed = end.transport.departed
+        end.transport.cork()
+        end.write(b"header")
+        end.write(bytes(HIGH_WATER))
+        end.transport.uncork()
+        size = 6 + HIGH_WATER
+        assert end.transport.buffered == size - capacity
+        assert end.transport.departed == departed + capacity
+        peer.capacity = size
+        while end.transport.buffered:
+            reactor.step(0)
+        assert end.transport.departed == departed + size
+        assert peer.recv(2 * size) == b"header" + bytes(HIGH_WATER)
+
+
+@pytest.mark.parametrize("refusal", [BlockingIOError(), InterruptedError()])
+def test_what_was_corked_and_is_refused_is_queued(
+    reactor: Reactor, end: End, peer: MemorySocket, refusal: BaseException
+) -> None:
+    send_of(end, [refusal])
+    end.transport.cork()
+    end.write(b"one")
+    end.transport.uncork()
+    while end.transport.buffered:
+        reactor.step(0)
+    assert peer.recv(9) == b"one"
 
 
 def test_flush_sends_what_is_corked_and_goes_on_corking(end: End) -> None:

@@ -118,11 +118,10 @@ class Recorder:
                 self.feed(data)
                 return
             view = self.session.vacancy()
-            room = len(view)
-            count = min(room, len(data))
+            count = min(len(view), len(data))
             view[:count] = data[:count]
             view.release()
-            self.session.filled(count, room)
+            self.session.filled(count)
             data = data[count:]
 
     @property

@@ -15,6 +15,7 @@ from reactor.protocol.frames import (
     Frame,
     Opcode,
     as_bytes,
+    pack_apart,
     pack_frame,
     pack_header,
     pack_message,
@@ -94,6 +95,17 @@ def test_what_is_neither_str_nor_bytes_is_a_type_error(message: Any) -> None:
 def test_half_a_surrogate_pair_is_no_text() -> None:
     with pytest.raises(ValueError, match="surrogates not allowed"):
         pack_message("\ud83d", False)
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 0xFFFF, 0x10000])
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_a_frame_in_two_pieces_is_the_same_frame(size: int, is_masked: bool) -> None:
+    payload = bytes(range(256)) * 256 + b"x"
+    first, second = pack_apart(0x82, payload[:size], is_masked)
+    assert len(second) == size
+    assert read_frame(first + second) == (0x82, is_masked, payload[:size], b"")
+    if not is_masked:
+        assert first + second == pack_frame(0x82, payload[:size], False)
 
 
 def test_bytes_are_not_copied() -> None:

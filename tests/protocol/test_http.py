@@ -345,6 +345,36 @@ def test_a_head_is_its_first_line_and_its_fields_as_iso_8859_1() -> None:
     assert list(headers.items()) == [("X", "éÿ"), ("Y", "z"), ("E", ""), ("V", "a:b")]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Connection: Upgrade",
+        "Connection:Upgrade",
+        "connection: \tUpgrade ",
+        "CONNECTION: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        "Host: a:1",
+        "X-Unheard-Of: a",
+    ],
+)
+def test_a_line_means_the_same_however_usual_it_is(line: str) -> None:
+    name, _, value = line.partition(":")
+    value = value.strip(" \t")
+    _, headers = parse_head(f"GET / HTTP/1.1\r\n{line}\r\nA: 1\r\n{line}".encode())
+    assert headers.by_name() == {name.lower(): (value, value), "a": ("1",)}
+    assert headers.get_all(name.upper()) == [value, value]
+    assert list(headers.items()) == [(name, value), ("A", "1"), (name, value)]
+    headers.add(name, "b")
+    assert headers.by_name()[name.lower()] == (value, value, "b")
+    assert list(headers.items())[2:] == [(name, value), (name, "b")]
+
+
+@pytest.mark.parametrize("name", ["Host", "connection", "Upgrade"])
+def test_a_usual_name_without_its_colon_is_refused(name: str) -> None:
+    with pytest.raises(HandshakeError, match="line that is not a header field"):
+        parse_head(f"GET / HTTP/1.1\r\n{name}".encode())
+
+
 def test_a_head_may_have_no_fields() -> None:
     first, headers = parse_head(b"GET / HTTP/1.0")
     assert (first, len(headers)) == ("GET / HTTP/1.0", 0)

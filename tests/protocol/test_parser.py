@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor.errors import MessageTooBig, ProtocolError
+from reactor.protocol import masking
 from reactor.protocol.frames import RSV1, RSV2, RSV3
 from reactor.protocol.parser import (
     CONTINUED,
@@ -746,3 +747,27 @@ def test_the_start_of_a_header_does_not_keep_the_input_it_came_in() -> None:
     data = masked(0x82, bytes(60_000)) + masked(0x82, bytes(200))[:5]
     assert sink.parser.feed(data) is False
     assert sink.parser._unparsed == data[-5:]
+
+
+@pytest.mark.parametrize("client", [False, True])
+def test_a_compiled_function_unmasks_frames_of_all_sizes(client: bool) -> None:
+    calls: list[int] = []
+
+    def compiled(data: bytes | bytearray | memoryview, key: bytes) -> bytes:
+        calls.append(len(data))
+        return bytes(octet ^ key[at & 3] for at, octet in enumerate(bytes(data)))
+
+    sizes = [0, 1, 41, 42, 500, 30_000]
+    frame = unmasked if client else masked
+    masking.use(compiled)
+    try:
+        calls.clear()
+        sink = Sink(client=client)
+        for size in sizes:
+            sink.parser.feed(frame(0x82, b"abc" * size)[: size + 14])
+            sink.parser.feed(frame(0x82, b"abc" * size)[size + 14 :])
+            sink.parser.feed(frame(0x82, b"abc" * size))
+    finally:
+        masking.use(None)
+    assert sink.frames == [(0x82, b"abc" * size) for size in sizes for _ in range(2)]
+    assert bool(calls) is not client

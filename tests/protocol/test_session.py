@@ -135,6 +135,69 @@ def test_a_binary_frame_of_16_kib_or_more_is_received_into_place(head: int) -> N
         assert not recorder.large
 
 
+def test_the_room_for_a_large_frame_is_as_much_again_as_has_come() -> None:
+    recorder = Recorder(echo=False)
+    payload = bytes(range(256)) * 4096
+    data = masked(BINARY, payload)
+    header = len(data) - len(payload)
+    come, rooms = LARGE, []
+    recorder.feed(data[: header + come])
+    while recorder.large:
+        view = recorder.session.vacancy()
+        with view:
+            rooms.append(len(view))
+            begin = header + come
+            view[:] = data[begin : begin + len(view)]
+        come += rooms[-1]
+        recorder.session.filled(rooms[-1])
+    kib = [room // 1024 for room in rooms]
+    assert kib == [64, 80, 160, 256, 256, 1024 - sum(kib[:-1]) - LARGE // 1024]
+    assert recorder.events == [("message", payload)]
+
+
+def test_room_that_was_not_used_is_offered_again() -> None:
+    recorder = Recorder(echo=False)
+    # No more is vacant than has come, which is 64 KiB at first.
+    recorder.feed(masked(BINARY, bytes(1 << 20))[: 14 + 64 * 1024])
+    for left in range(64 * 1024, 0, -1024):
+        with recorder.session.vacancy() as view:
+            assert len(view) == left
+        recorder.session.filled(0)
+        with recorder.session.vacancy() as view:
+            assert len(view) == left
+        recorder.session.filled(1024)
+    with recorder.session.vacancy() as view:
+        assert len(view) > 64 * 1024
+
+
+@pytest.mark.parametrize("came", [0, 1, 1000, 40_000])
+def test_a_peer_that_declares_much_and_sends_little_has_twice_that_held_at_most(
+    came: int,
+) -> None:
+    session = Recorder(echo=False).session
+    session.feed(masked(BINARY, bytes(1 << 20))[:14])
+    with session.vacancy() as view:
+        view[:came] = bytes(came)
+    session.filled(came)
+    assert len(session._stored()) <= 2 * came
+
+
+def test_what_does_not_come_into_place_is_put_behind_what_did() -> None:
+    # As when the connection is lost, and what had come before is read.
+    payload = bytes(range(256)) * 1024
+    data = masked(BINARY, payload) + masked(TEXT, b"after")
+    for first, second in ((20_000, 1), (20_001, 70_003), (100_002, 2)):
+        recorder = Recorder(echo=False)
+        recorder.feed(data[:first])
+        with recorder.session.vacancy() as view:
+            view[:7] = data[first : first + 7]
+        recorder.session.filled(7)
+        at = first + 7
+        recorder.feed(data[at : at + second])
+        recorder.receive(data[at + second :])
+        assert recorder.events == [("message", payload), ("message", "after")]
+
+
 def test_text_is_not_received_into_place() -> None:
     recorder = Recorder(echo=False)
     recorder.feed(masked(TEXT, LARGE * b"a")[:-1])

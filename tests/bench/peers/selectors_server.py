@@ -1,7 +1,7 @@
 """The ceiling: a bare ``selectors`` loop that sends back every byte after the handshake.
 
-One ``recv`` and one ``send`` for each readiness, no look at what came. A WebSocket server on
-the same loop has everything else to do besides.
+One ``recv`` and one ``send`` for each readiness, no look at what came; fanned out, the same
+bytes to all. A WebSocket server on the same loop has everything else to do besides.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import base64
 import hashlib
 import selectors
 import socket
+from typing import ClassVar
 
-from .leash import announce
+from .leash import announce, task
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
@@ -46,10 +47,10 @@ class Stream:
             return
         self.head += data
         if self.head.endswith(b"\r\n\r\n"):
-            self.ready = self.echo
+            self.ready = self.receive
             self.send(answer(self.head))
 
-    def echo(self) -> None:
+    def receive(self) -> None:
         data = self.sock.recv(65536)
         if data:
             self.send(data)
@@ -70,7 +71,7 @@ class Stream:
         sent = self.sock.send(self.waiting)
         self.waiting = self.waiting[sent:]
         if not self.waiting:
-            self.ready = self.echo
+            self.ready = self.receive
             self.selector.modify(self.sock, READ, self)
 
     def close(self) -> None:
@@ -78,7 +79,30 @@ class Stream:
         self.sock.close()
 
 
+class Shared(Stream):
+    """One of those that all get what one sends."""
+
+    everyone: ClassVar[set[Stream]] = set()
+
+    def __init__(self, selector: selectors.BaseSelector, sock: socket.socket) -> None:
+        super().__init__(selector, sock)
+        self.everyone.add(self)
+
+    def receive(self) -> None:
+        data = self.sock.recv(65536)
+        if not data:
+            self.close()
+            return
+        for stream in self.everyone:
+            stream.send(data)
+
+    def close(self) -> None:
+        super().close()
+        self.everyone.remove(self)
+
+
 def main() -> None:
+    kind = Shared if task().fanout else Stream
     selector = selectors.DefaultSelector()
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     selector.register(listener, READ)
@@ -87,7 +111,7 @@ def main() -> None:
         for key, _ in selector.select():
             stream = key.data
             if stream is None:
-                Stream(selector, listener.accept()[0])
+                kind(selector, listener.accept()[0])
                 continue
             try:
                 stream.ready()
