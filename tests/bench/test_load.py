@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Callable
 
 import pytest
 
-from tests import certificates
+from tests import certificates, programs
 
 from . import prepared
 from .faulty_server import CLOSE, PING, Server, packed
@@ -283,9 +283,11 @@ def test_an_echo_by_tls_is_counted(tmp_path: pathlib.Path, words: str) -> None:
 
 def test_a_certificate_that_nobody_trusts_is_an_error(tmp_path: pathlib.Path) -> None:
     files = certificates.files(tmp_path)
+    other = tmp_path / "other.pem"
+    other.write_bytes(programs.module("trustme").CA().cert_pem.bytes())
     asked = ["echo", f"tls={files.certificate},{files.key}"]
     with serving(PEERS["reactor"], sys.executable, None, asked) as server:
-        words = f"port={server.port} transport=tls cafile={files.certificate}"
+        words = f"port={server.port} transport=tls cafile={other}"
         with pytest.raises(FaultError, match="certificate verify failed"):
             Load(parse(words.split())).run()
 
