@@ -1,6 +1,6 @@
 """Messages -> frames, where it takes more than one header: extensions, fragments, streams.
 
-A message without extensions is framed by `pack_message`, and comes nowhere near this. Facts:
+A message without extensions is framed by `Connection.send`, and comes nowhere near this. Facts:
 what has gone through a compressor that remembers it must be sent, and in that order, so this
 is called for what leaves now, and not for what may have to wait; and a message that goes to a
 thousand connections is encoded once where nothing depends on who gets it.

@@ -105,7 +105,7 @@ def settled(process: int) -> Memory:
     seen = [memory_of(process)]
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end and (len(seen) < _LOOKS or len(set(seen[-_LOOKS:])) > 1):
-        time.sleep(_PAUSE)
+        time.sleep(_PAUSE)  # of what another process gives back there is no event
         seen.append(memory_of(process))
     return seen[-1]
 

@@ -71,7 +71,7 @@ def test_replies_may_come_in_pieces(program: Path) -> None:
 def test_nothing_is_counted_before_every_connection_has_had_a_reply(program: Path) -> None:
     def slow_at_first(number: int, frame: bytes) -> bytes:
         if number == 0:
-            time.sleep(0.5)
+            time.sleep(0.5)  # a slow server: what it makes the generator do is looked at
         return frame
 
     server = Server(reply=slow_at_first)
