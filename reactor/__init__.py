@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from .loop.listener import inherited_sockets
     from .loop.meter import ReactorStats, StepReport
     from .loop.reactor import EVENT_READ, EVENT_WRITE, Reactor
+    from .protocol.answer import Response
+    from .protocol.codes import CloseCode, Opcode
     from .protocol.deflate import DeflateFrame, PerMessageDeflate
     from .protocol.extensions import Codec, Extension
     from .protocol.forwarded import TrustedProxies
-    from .protocol.frames import RSV1, RSV2, RSV3, CloseCode, Frame, Opcode
-    from .protocol.handshake import Request
-    from .protocol.http import Headers, Response
+    from .protocol.frames import RSV1, RSV2, RSV3, Frame
+    from .protocol.http import Headers
     from .protocol.messages import BinaryMessage, Message, TextMessage
+    from .protocol.request import Request
     from .protocol.session import State
     from .server import Server
     from .stats import TrafficStats
@@ -134,13 +136,17 @@ def _home_of(name: str) -> Any:
 
 def _home_in_protocol(name: str) -> Any:
     module: Any
-    if name in ("CloseCode", "Frame", "Opcode", "RSV1", "RSV2", "RSV3"):
+    if name in ("CloseCode", "Opcode"):
+        from .protocol import codes as module
+    elif name in ("Frame", "RSV1", "RSV2", "RSV3"):
         from .protocol import frames as module
     elif name == "State":
         from .protocol import session as module
     elif name == "Request":
-        from .protocol import handshake as module
-    elif name in ("Headers", "Response"):
+        from .protocol import request as module
+    elif name == "Response":
+        from .protocol import answer as module
+    elif name == "Headers":
         from .protocol import http as module
     elif name in ("BinaryMessage", "Message", "TextMessage"):
         from .protocol import messages as module

@@ -23,8 +23,7 @@ from .loop.dialer import Dialer
 from .loop.timers import Deadline
 from .loop.transport import Transport
 from .protocol import requesting
-from .protocol.extensions import offer
-from .protocol.handshake import Request
+from .protocol.request import Request
 from .protocol.response import ReplyReader
 
 TYPE_CHECKING = False
@@ -275,7 +274,7 @@ class Attempt:
         assert transport is not None
         self._key = requesting.new_key()
         try:
-            extensions = offer(self._wish.extensions)
+            extensions = requesting.offers(self._wish.extensions)
         except Exception as error:
             self._extension_failed(error)
             return

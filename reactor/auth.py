@@ -17,13 +17,13 @@ import os
 import time
 from binascii import a2b_base64, a2b_hex, b2a_base64
 
+from .protocol.answer import Response
 from .protocol.auth import (
     check_algorithm,
     check_credentials,
     digest_response,
     parse_params,
 )
-from .protocol.http import Response
 from .protocol.quoting import quoted
 
 TYPE_CHECKING = False

@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import time
 
-from .protocol.http import Headers, parse_http_date
+from .protocol.answer import parse_http_date
+from .protocol.http import Headers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,21 +17,17 @@ from __future__ import annotations
 
 from collections import deque
 
-from .attempt import Attempt
-from .compression import chosen_extensions
 from .errors import InvalidState, QueueFull
 from .handlers import Handlers, Told
 from .link import Link
 from .logs import printable
 from .loop.reactor import Reactor
-from .loop.resolver import Resolver
 from .loop.tally import Tally
 from .loop.transport import HIGH_WATER
 from .opened import Opened
 from .protocol.session import State, check_close
 from .sending import own_copy
 from .settings import Settings
-from .wish import Wish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +35,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
     from typing import Any
 
+    from .attempt import Attempt
     from .backoff import Backoff
     from .connection import Connection
     from .loop.resolver import Resolve
@@ -158,6 +155,13 @@ class Client(Told):
         super().__init__(_ClientHandlers(type(self).__name__, functions))
         _check_reconnect(reconnect)
         _check_hold(hold)
+        # What an attempt needs is here before one begins: when descriptors are used up, nothing
+        # can be imported.
+        from .attempt import Attempt
+        from .compression import chosen_extensions
+        from .loop.resolver import Resolver
+        from .wish import Wish
+
         wish = Wish(
             uri,
             subprotocols=subprotocols,
@@ -186,6 +190,7 @@ class Client(Told):
         # Whether there is no connection; whether there will be none any more; whether that has
         # been told; whether an `onclose` is owed for the attempt that was begun, or is to be.
         self._away, self._leaving, self._ended, self._owed = True, False, False, True
+        self._attempting = Attempt
         self._attempt: Attempt | None = None
         self._link: Link | None = None
         self._own_reactor = reactor is None
@@ -508,7 +513,7 @@ class Client(Told):
 
     def _set_out(self) -> None:
         self._owed = True
-        self._attempt = Attempt(self, self._wish)
+        self._attempt = self._attempting(self, self._wish)
         self._attempt.begin()
 
     def _give_up(self) -> None:

@@ -95,9 +95,24 @@ class Deadlines:
             self._trips = RoundTrips()
         return self._trips
 
-    def start(self) -> None:
-        """Begin to watch; called once, before all else."""
-        self.last_seen = self._reactor.now
+    def start(self, timer: Timer | None = None) -> None:
+        """Begin to watch; called once, before all else.
+
+        Args:
+            timer: One that is set already, and no longer needed. It is used if it is active and
+                due before anything can be: to set another would cost more than to look in vain
+                once.
+        """
+        self.last_seen = now = self._reactor.now
+        if timer is not None:
+            settings, delay = self._settings, timer.when - now
+            interval = settings.ping_interval
+            early = delay <= settings.write_timeout and (interval is None or delay <= interval)
+            if early and timer.active:
+                timer.fn, timer.args = self._look, ()
+                self._timer = timer
+                return
+            timer.cancel()
         self._timer = self._reactor.call_at(self._next(), self._look)
 
     def end_within(self, delay: float, overdue: Callable[[], object]) -> None:

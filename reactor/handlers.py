@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from typing import Any, Union
 
     from .loop.reactor import Reactor
-    from .protocol.handshake import Request
-    from .protocol.http import Response
+    from .protocol.answer import Response
+    from .protocol.request import Request
 
     Answer = Union[Response, Mapping[str, str], None]
 
@@ -62,7 +62,7 @@ class Handlers:
     def onfragment(self, client: Any, data: Any, final: bool) -> None:
         """A part of a message has come; if this is overridden, `onmessage` is not called.
 
-        Every message comes so, in the parts in which it arrives: of 64 KiB at most, in TLS 80,
+        Every message comes so, in the parts in which it arrives: of 65 KiB at most, in TLS 81,
         but for frames that an extension has worked on whole. Nothing is kept, and so
         `max_message` and `max_fragments` do not apply. `client.pause` holds up the rest.
 
@@ -194,8 +194,10 @@ class Told:
 
     def listens_to(self, name: str) -> bool:
         """Return whether a handler was given: here, or to `handlers`."""
-        own = getattr(self, name)
-        if getattr(own, "__func__", None) is not getattr(Told, name):
+        if self._forwards:
+            if getattr(type(self), name) is not getattr(Told, name):
+                return True
+        elif getattr(getattr(self, name), "__func__", None) is not getattr(Told, name):
             return True
         theirs = getattr(self.handlers, name, None)
         return theirs is not None and (
@@ -207,29 +209,31 @@ class Told:
 
     def _guard(self, handler: Any, *args: Any) -> None:
         """Call a handler; what it raises is logged, and fails the connection."""
-        began = self._reactor.clock()
+        reactor = self._reactor
+        began = reactor.clock()
         try:
             handler(*args)
         except Exception as error:
             self._log(handler, error)
             self._handler_failed(error)
-        self._time(handler, began)
+        if reactor.clock() - began > reactor.slow:
+            self._time(handler, began)
 
     def _tell(self, handler: Any, *args: Any) -> None:
         """Call a handler of the end; what it raises is logged, and changes nothing."""
-        began = self._reactor.clock()
+        reactor = self._reactor
+        began = reactor.clock()
         try:
             handler(*args)
         except Exception as error:
             self._log(handler, error)
-        self._time(handler, began)
+        if reactor.clock() - began > reactor.slow:
+            self._time(handler, began)
 
     def _time(self, handler: Any, began: float) -> None:
-        """Have the reactor name a handler in the log, if it took long."""
+        """Have the reactor name a handler in the log, which took long."""
         reactor = self._reactor
-        ended = reactor.clock()
-        if ended - began > reactor.slow:
-            reactor.took(self.name_of(handler), began, ended)
+        reactor.took(self.name_of(handler), began, reactor.clock())
 
     def name_of(self, handler: Any) -> str:
         """Return what a handler is called, wherever it was given; for the log."""

@@ -24,7 +24,8 @@ from .loop.timers import Deadline
 from .loop.transport import LINGER, Transport
 from .opened import Opened
 from .protocol import handshake
-from .protocol.http import HeadReader, Response, http_date, take_head
+from .protocol.answer import Response, http_date
+from .protocol.http import HeadReader, take_head
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ if TYPE_CHECKING:
     class Connected(Protocol):
         """What a handshake leads to: a connection."""
 
-        def begin(self, response: bytes, rest: bytes) -> None:
-            """Send the response, and go on with what came behind the request."""
+        def begin(self, response: bytes, rest: bytes, timer: Timer) -> None:
+            """Send the response, go on with what came behind the request, use the timer."""
 
     class Host(Protocol):
         """What an `Opening` needs: the server, whose `onrequest` is asked besides."""
@@ -109,7 +110,8 @@ class Opening:
         self._head: HeadReader | None = None  # nearly every head comes whole, and needs none
         self._transport: Stream = Transport(reactor, sock, self, self._received, server.tally)
         delay = server.settings.handshake_timeout
-        self._timer: Deadline | Timer = Deadline(reactor, delay, self._overdue)
+        # A `Timer` once it is answered, but not with 101.
+        self._timer: Any = Deadline(reactor, delay, self._overdue)
         if head:
             # What the socket still has comes behind it.
             self._transport.pause()
@@ -269,19 +271,18 @@ class Opening:
     ) -> None:
         server = self.server
         subprotocol = server.policy.subprotocol(request)
-        answer, codecs = self._negotiate(request)
+        answer, codecs = self._negotiate(request) if server.extensions else ("", ())
         response = handshake.accept(request, subprotocol, extra, answer)
         request.forget()
         opened = Opened(server, self._transport, request, handlers, subprotocol, codecs)
         connection = server.connect(opened)
-        self._timer.cancel()
-        self.server.opening_ended(self)
-        connection.begin(response, rest)
+        server.opening_ended(self)
+        connection.begin(response, rest, self._timer.give_away())
 
     def _negotiate(self, request: Request) -> tuple[str, tuple[Codec, ...]]:
         """Return the answer to the extensions that are offered, and their codecs."""
         offers = request.headers.get_all("Sec-WebSocket-Extensions")
-        if not (self.server.extensions and offers):
+        if not offers:
             return "", ()
         from .protocol.extensions import accept_offers
 

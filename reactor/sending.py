@@ -12,8 +12,11 @@ from _thread import get_ident
 
 from .errors import QueueFull
 from .handlers import Told
+from .loop.transport import HIGH_WATER
 from .protocol.frames import (
     BINARY_HEADERS,
+    MASKED_BINARY_HEADERS,
+    MASKED_TEXT_HEADERS,
     MAX_SHORT,
     TEXT_HEADERS,
     pack_apart,
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 
 # To look up a member of an enum costs 70 ns before Python 3.12, a global 15.
 _OPEN: State = State.OPEN
+_CONNECTING: State = State.CONNECTING
 # From so many bytes on a payload is not copied behind its header, which has ten, and a key.
 _LARGE = 64 * 1024
 
@@ -52,6 +56,7 @@ class Sending(Told):
     __slots__ = (
         "_codecs",
         "_outbox",
+        "_pinged",
         "_pong",
         "_session",
         "_settings",
@@ -77,8 +82,9 @@ class Sending(Told):
         self._transport: Stream = opened.transport
         self._tally = opened.transport.tally
         self._session = self._make_session(opened.is_client)
-        self._session.state = State.CONNECTING
+        self._session.state = _CONNECTING
         self._pong: bytes | None = None
+        self._pinged = False  # ever, by us
         tells = self.listens_to("onsent")
         lasting = tells or self._codecs or self._settings.fragment_size is not None
         self._outbox: Outbox | None = self._make_outbox(tells) if lasting else None
@@ -167,22 +173,28 @@ class Sending(Told):
         # Two threads that send would mix their bytes.
         if get_ident() != self._reactor.thread:
             self._reactor.check_thread()
+        if self._outbox is not None:
+            return self._outbox.send(message, compress)
         kind = type(message)
-        if self._outbox is not None or (kind is not str and kind is not bytes):
-            return self._send_otherwise(message, compress)
-        session = self._session
         if kind is str:
-            head, headers, payload = 0x81, TEXT_HEADERS, message.encode()  # type: ignore[union-attr]
+            payload, headers = message.encode(), TEXT_HEADERS  # type: ignore[union-attr]
+        elif kind is bytes:
+            payload, headers = message, BINARY_HEADERS
         else:
-            head, headers, payload = 0x82, BINARY_HEADERS, message
-        size = len(payload)
-        if size <= MAX_SHORT:
-            frame = pack_short(head, payload) if session.client else headers[size] + payload
-        elif size < _LARGE:
+            return self._send_otherwise(message, compress)
+        session, size = self._session, len(payload)
+        if size > MAX_SHORT:
+            head = 0x81 if kind is str else 0x82
+            if size >= _LARGE:
+                return self._send_large(head, payload)
             frame = pack_frame(head, payload, session.client)
+        elif session.client:
+            headers = MASKED_TEXT_HEADERS if kind is str else MASKED_BINARY_HEADERS
+            frame = pack_short(headers[size], payload)
         else:
-            return self._send_large(head, payload)
-        # What follows is `send_packed(frame)` without its call.
+            frame = headers[size] + payload
+        # What follows is `send_packed(frame)` without its call, and without that of `write` in
+        # a handler, where what is written is collected.
         if session.state is not _OPEN:
             return False
         transport = self._transport
@@ -194,7 +206,13 @@ class Sending(Told):
         ):
             return False
         self._tally.messages_sent += 1
-        return transport.write(frame)
+        corked = transport.corked
+        if corked is None:
+            return transport.write(frame)
+        corked.append(frame)
+        # Not the sum of above: to make room, some of it may have left.
+        transport.buffered = waiting = transport.buffered + len(frame)
+        return transport.spill() if waiting > HIGH_WATER else not transport.choked
 
     def send_threadsafe(self, message: Sendable, compress: bool | None = None) -> None:
         """Send a message from any thread: it is sent by the reactor's, soon; never blocks.
@@ -233,35 +251,20 @@ class Sending(Told):
             payload = self.stamp()
         if self.ready_state is State.OPEN and self.has_room(len(payload)):
             self._session.ping(payload)
+            self._pinged = True
 
     # ---- the ways out ----
 
     def _send_otherwise(self, message: Sendable, compress: bool | None) -> bool:
         """Send what takes more than a header."""
-        if self._outbox is None:
-            from .protocol.messages import as_sendable
+        from .protocol.messages import as_sendable
 
-            whole = as_sendable(message)
-            if whole is not None:
-                return self.send_packed(whole.pack(self.is_client))
-            if self._session.state is not _OPEN:
-                return False  # and there will be no use for an outbox
-            self._outbox = self._make_outbox()
-        return self._outbox.send(message, compress)
-
-    def post(self, frame: bytes, message: Message, compress: bool | None) -> bool:
-        """Send a message that goes to many; called by `Server.broadcast`. Hot.
-
-        Args:
-            frame: The message, framed as it is for most.
-            message: The message, for those who frame it otherwise.
-            compress: As for `send`.
-
-        Raises:
-            QueueFull: By the overflow policy "error".
-        """
-        if self._outbox is None:
-            return self.send_packed(frame)
+        whole = as_sendable(message)
+        if whole is not None:
+            return self.send_packed(whole.pack(self.is_client))
+        if self._session.state is not _OPEN:
+            return False  # and there will be no use for an outbox
+        self._outbox = self._make_outbox()
         return self._outbox.send(message, compress)
 
     def send_held(self, message: Any, whole: Message | None, compress: bool | None) -> bool:
@@ -373,6 +376,32 @@ class Sending(Told):
     def message_sent(self, message: Any) -> None:
         """Tell that the system has taken a message; called by the outbox."""
         self._guard(self.onsent, message)
+
+
+def post(to: Iterable[Sending], frame: bytes, message: Message, compress: bool | None) -> None:
+    """Send a message to many; called by `Server.broadcast`. Hot.
+
+    Args:
+        to: The connections. One that reads too slowly is left out, if its overflow policy does
+            not end it.
+        frame: The message, framed as it is for most.
+        message: The message, for those who frame it otherwise.
+        compress: As for `Sending.send`.
+    """
+    # ruff: noqa: SLF001 - a method of each would be another call for each
+    for client in to:
+        outbox, transport = client._outbox, client._transport
+        try:
+            if outbox is not None:
+                outbox.send(message, compress)
+            elif transport.buffered:
+                client.send_packed(frame)
+            elif client._session.state is _OPEN:
+                # What `send_packed` does where nothing waits, without its call.
+                client._tally.messages_sent += 1
+                transport.write(frame)
+        except QueueFull:
+            continue
 
 
 def own_copy(message: Sendable) -> Sendable:

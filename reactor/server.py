@@ -6,19 +6,16 @@ import os
 import socket
 import sys
 
-from .compression import chosen_extensions
 from .connection import Connection
-from .errors import HandshakeError, InvalidState, QueueFull
+from .errors import HandshakeError, InvalidState
 from .handlers import Handlers
 from .logs import logger, place
-from .loop.listener import BACKLOG, Listener, listen, listen_unix
+from .loop.listener import BACKLOG, INHERITS, Listener, listen, listen_unix
 from .loop.reactor import Reactor
 from .loop.tally import Tally
-from .opening import Opening
-from .protocol.handshake import SAME_HOST, ServerPolicy
 from .protocol.session import check_close
+from .sending import post
 from .settings import Settings
-from .stats import TrafficStats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,11 +26,13 @@ if TYPE_CHECKING:
     from .loop.listener import Address
     from .loop.timers import Timer
     from .opened import Opened
+    from .opening import Opening
     from .protocol.extensions import Extension
     from .protocol.forwarded import TrustedProxies
     from .protocol.frames import BytesLike
     from .protocol.handshake import Origins
     from .protocol.messages import Message
+    from .stats import TrafficStats
 
     Where = Union[tuple[str, int], str, socket.socket, None]
     Locations = Union[Mapping[str, Handlers], Iterable[str]]
@@ -110,7 +109,7 @@ class Server(Handlers):
         connection: type[Connection] = Connection,
         locations: Locations | None = None,
         subprotocols: Sequence[str] = (),
-        origins: Origins = SAME_HOST,
+        origins: Origins = "same",
         compress: bool = False,
         extensions: Iterable[Extension] = (),
         tls: SSLContext | None = None,
@@ -125,8 +124,18 @@ class Server(Handlers):
         names = set(Settings.__slots__)
         self.settings = Settings(**{n: v for n, v in options.items() if n in names})
         super().__init__(**{n: v for n, v in options.items() if n not in names})
+        # What answers is here before it listens: when descriptors are used up, nothing can be
+        # imported.
+        from .opening import Opening
+        from .protocol.handshake import ServerPolicy
+
+        self._opening = Opening
         self.policy = ServerPolicy(subprotocols, origins, locations)
-        self.extensions = chosen_extensions(bool(compress), extensions)
+        self.extensions: tuple[Extension, ...] = ()
+        if compress or extensions != ():
+            from .compression import chosen_extensions
+
+            self.extensions = chosen_extensions(bool(compress), extensions)
         self._tls = _checked(tls)
         self.proxy_protocol = proxy_protocol
         self.trusted_proxies = _trusted(trusted_proxies)
@@ -156,6 +165,8 @@ class Server(Handlers):
             raise
         unlink = isinstance(address, str)
         for sock in sockets:
+            if INHERITS:
+                _send_without_delay(sock)
             listener = Listener(self.reactor, sock, self.accepted, unlink=unlink)
             self._listeners.append(listener)
         self.reactor.attach(self)
@@ -268,15 +279,13 @@ class Server(Handlers):
             raise TypeError(f"{kind}, not str, bytes-like or a Message")
         self.reactor.check_thread()
         frame = whole.pack()
-        for client in list(self.clients):
-            if client is not exclude:
-                try:
-                    client.post(frame, whole, compress)
-                except QueueFull:
-                    continue
+        to = [client for client in self.clients if client is not exclude]
+        post(to, frame, whole, compress)
 
     def stats(self) -> TrafficStats:
         """Return what its connections have carried so far, and what waits; it costs 2 us."""
+        from .stats import TrafficStats
+
         now, openings = self.reactor.clock(), len(self._openings)
         return TrafficStats(self.tally, now, len(self.clients), openings)
 
@@ -289,7 +298,10 @@ class Server(Handlers):
             sock: The socket.
             address: The peer's.
         """
-        self._open(sock, address, None)
+        if INHERITS or _send_without_delay(sock):
+            self._open(sock, address, None)
+        else:
+            sock.close()  # gone before it was taken over
 
     def adopt(self, sock: socket.socket, head: bytes = b"") -> None:
         """Take over a connected socket, from another HTTP server.
@@ -313,20 +325,18 @@ class Server(Handlers):
             raise InvalidState("adopt() by a server that has stopped")
         if hasattr(sock, "selected_alpn_protocol"):
             raise TypeError("a socket of ssl cannot be taken over, but one without TLS")
-        # A copy: until the next step its owner may have used it for something else.
-        self._open(sock, sock.getpeername(), bytes(memoryview(head)))
+        address = sock.getpeername()
+        if _send_without_delay(sock):
+            # A copy: until the next step its owner may have used it for something else.
+            self._open(sock, address, bytes(memoryview(head)))
+        else:
+            sock.close()  # gone before it was taken over
 
     def _open(self, sock: socket.socket, address: Address, head: bytes | None) -> None:
-        self._make_room()
-        if sock.family != getattr(socket, "AF_UNIX", None):
-            try:
-                # A message must not wait for the acknowledgement of the one before.
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            except OSError:
-                sock.close()  # gone before it was taken over
-                return
+        if len(self._openings) >= self._max_openings:
+            self._make_room()
         try:
-            opening = Opening(self, sock, address, head)
+            opening = self._opening(self, sock, address, head)
         except OSError as error:
             logger().warning("%s: cannot be watched: %s", place(address), error)
             return
@@ -352,14 +362,16 @@ class Server(Handlers):
     def opening_ended(self, opening: Opening) -> None:
         """Forget a handshake; called by it."""
         self._openings.pop(opening, None)
-        self._mind_the_limit()
+        if self._full:
+            self._mind_the_limit()
         if self.stopping:
             self._end_if_stopped()
 
     def connection_ended(self, connection: Connection) -> None:
         """Forget a connection; called by it."""
         self.clients.discard(connection)
-        self._mind_the_limit()
+        if self._full:
+            self._mind_the_limit()
         if self.stopping:
             self._end_if_stopped()
 
@@ -407,6 +419,20 @@ class Server(Handlers):
     def _end_if_stopped(self) -> None:
         if self._ended:
             self.reactor.detach(self)
+
+
+def _send_without_delay(sock: socket.socket) -> bool:
+    """Have a message not wait for the acknowledgement of the one before.
+
+    Returns:
+        Whether the system says that the socket is alive.
+    """
+    if sock.family != getattr(socket, "AF_UNIX", None):
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:
+            return False
+    return True
 
 
 def _descriptors() -> int:

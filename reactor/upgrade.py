@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .handlers import Answer
     from .loop.reactor import Reactor
     from .loop.stepped import Patience
+    from .loop.timers import Timer
     from .opened import Stream
     from .protocol.extensions import Codec
     from .protocol.forwarded import TrustedProxies
@@ -197,8 +198,9 @@ class Upgrade:
         """Note that the handshake is over; if it was a success, `begin` follows."""
         self.over = True
 
-    def begin(self, response: bytes, rest: bytes) -> None:
+    def begin(self, response: bytes, rest: bytes, timer: Timer) -> None:
         """Send the response, and take what has come behind the request."""
+        timer.cancel()
         self._open(rest)
         self.transport.write(response)
 

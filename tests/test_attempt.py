@@ -18,14 +18,15 @@ from reactor import (
     PerMessageDeflate,
     ProtocolError,
     ProxyError,
+    Reactor,
 )
 from reactor.attempt import Attempt
 from reactor.loop.tally import Tally
 from reactor.loop.transport import Transport
+from reactor.protocol.answer import Response
 from reactor.protocol.auth import Authenticator
 from reactor.protocol.extensions import describe
 from reactor.protocol.frames import pack_frame
-from reactor.protocol.http import Response
 from reactor.settings import Settings
 from reactor.wish import Wish
 from tests import certificates
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from reactor.protocol.handshake import Request
+    from reactor.protocol.request import Request
 
 FAILED = ["onerror", "onclose"]
 
@@ -492,11 +493,15 @@ def test_a_socket_that_cannot_be_watched_is_closed(
     server = net.serve()
     full = OSError(errno.ENOSPC, "No space left on device")
 
-    def refuse(self: Transport, interest: int) -> None:
-        raise full
+    register = Reactor.register
+
+    def refuse(self: Reactor, sock: Any, events: int, callback: Any) -> None:
+        if isinstance(getattr(callback, "__self__", None), Transport):
+            raise full
+        register(self, sock, events, callback)
 
     client = net.client(server)
-    monkeypatch.setattr(Transport, "_watch", refuse)
+    monkeypatch.setattr(Reactor, "register", refuse)
     assert failure(net, client) is full
     monkeypatch.undo()
 

@@ -28,9 +28,9 @@ from reactor import (
     TextMessage,
 )
 from reactor.loop.resolver import Resolver
+from reactor.protocol.answer import http_date
 from reactor.protocol.extensions import describe
 from reactor.protocol.frames import pack_frame
-from reactor.protocol.http import http_date
 from tests import certificates
 from tests.extended import Counting, Flip, raiser
 from tests.recorder import PING, TEXT

@@ -407,7 +407,20 @@ def test_an_echo_to_one_that_reads_nothing_stops_reading_at_high_water() -> None
         assert peer.ends == []
 
 
-def test_a_large_message_in_its_place_holds_the_reading_of_one_that_does_not_read() -> None:
+@pytest.mark.parametrize("head", [TEXT, BINARY])
+def test_a_large_frame_is_read_in_larger_pieces_and_what_follows_is_not(head: int) -> None:
+    with meet() as peer:
+        transport = peer.client._transport
+        frame = masked(head, bytes(500 * KIB))
+        sizes = []
+        for data in (frame[: 10 * KIB], frame[10 * KIB : -1], frame[-1:], frame):
+            peer.deliver(data)
+            sizes.append(transport.read_size // KIB)
+        assert sizes == [256, 256, 65, 65]
+        assert len(peer.server.messages()) == 2
+
+
+def test_a_large_message_holds_the_reading_of_one_that_does_not_read() -> None:
     with meet({"onmessage": Connection.send}) as peer:
         peer.stop_reading()
         peer.send(bytes(500 * KIB))
@@ -839,6 +852,7 @@ def test_a_peer_that_answers_late_and_stays_gets_no_time_on_top() -> None:
     clock: Any = server.reactor.clock
     ours = raw(server)
     settle(server)
+    server.met[0].ping()  # whose pong may come behind the peer's Close
     server.met[0].close()
     clock.advance(9)
     ours.send(close_frame(1000))
@@ -850,12 +864,20 @@ def test_a_peer_that_answers_late_and_stays_gets_no_time_on_top() -> None:
     server.reactor.close()
 
 
-def test_a_peer_that_does_not_close_tcp_is_waited_for_two_seconds() -> None:
+@pytest.mark.parametrize("why", ["violation", "pinged", "behind its Close"])
+def test_a_peer_that_does_not_close_tcp_is_waited_for_two_seconds(why: str) -> None:
     server = recorder()
     clock: Any = server.reactor.clock
     ours = raw(server)
     settle(server)
-    ours.send(close_frame(1000))
+    if why == "pinged":
+        server.met[0].ping()  # whose pong may come behind the peer's Close
+    if why == "behind its Close":
+        theirs: Any = server.met[0]._transport
+        theirs.sock.chunk = len(close_frame(1000))
+    ours.send(masked(PONG + 1, b"") if why == "violation" else close_frame(1000))
+    if why == "behind its Close":
+        ours.send(b"more")
     settle(server)
     assert ours.input_ended
     clock.advance(1.9)
@@ -863,7 +885,38 @@ def test_a_peer_that_does_not_close_tcp_is_waited_for_two_seconds() -> None:
     assert server.ends() == []
     clock.advance(0.2)
     settle(server)
-    assert server.ends() == [(1000, "")]
+    assert [code for code, _ in server.ends()] == [1002 if why == "violation" else 1000]
+    server.reactor.close()
+
+
+@pytest.mark.parametrize("first", ["server", "client"])
+def test_who_has_said_its_close_and_heard_ours_is_not_waited_for(first: str) -> None:
+    server = recorder(do={"onmessage": Connection.send})
+    ours = raw(server)
+    settle(server)
+    if first == "server":
+        server.met[0].close()
+        settle(server)
+        assert server.ends() == []
+    ours.send(masked(TEXT, b"x") * (first == "client") + close_frame(1000, b"bye"))
+    server.reactor.step(0)
+    assert server.ends() == [(1000, "bye")]
+    assert server.met[0].was_clean
+    assert ours.input_ended
+    assert server.clients == set()
+    assert server.reactor.next_timeout() is None, "there is nothing to wait for"
+    settle(server)
+    assert len(server.ends()) == 1
+    server.reactor.close()
+
+
+def test_a_close_in_one_piece_with_the_request_ends_it_after_onopen() -> None:
+    server = recorder(do={"onmessage": Connection.send})
+    ours = raw(server, masked(TEXT, b"x") + close_frame(1000))
+    settle(server)
+    assert server.log == [("onopen",), ("onmessage", "x"), ("onclose", 1000, "")]
+    assert wire(ours) == b"\x81\x01x\x88\x02\x03\xe8"
+    assert ours.input_ended
     server.reactor.close()
 
 
@@ -1294,7 +1347,7 @@ def test_after_a_large_message_a_connection_keeps_little() -> None:
         peer.send("é" * 400_000)
         session = peer.client._session
         assert session._assembly is None
-        assert len(session._parser._unparsed) < 64 * KIB
+        assert len(session._unparsed) < 64 * KIB
 
 
 # ---- any order of calls and events ----

@@ -18,6 +18,8 @@ from tests.test_opening import Secure, Wire, opening
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from reactor.loop.timers import Timer
+
 KIB = 1024
 
 
@@ -32,11 +34,11 @@ class Watched:
         self.clock = FakeClock(0.0)
         self.reactor = Reactor(selector=MemorySelector(), clock=self.clock)
 
-    def watch(self, **options: Any) -> Deadlines:
+    def watch(self, timer: Timer | None = None, **options: Any) -> Deadlines:
         transport: Any = self
         deadlines = Deadlines(self.reactor, transport, Settings(**options), self)
         self.reactor.step(0)
-        deadlines.start()
+        deadlines.start(timer)
         return deadlines
 
     def run(self, until: float) -> None:
@@ -85,6 +87,24 @@ def test_after_so_much_silence_a_ping_is_sent_and_after_more_the_end_is_told(
     watched.watch(ping_interval=20, ping_timeout=10)
     watched.run(100)
     assert watched.told == [(20, "ping"), (30, "silent")]
+
+
+@pytest.mark.parametrize("delay", [1, 10, 20, 20.1, 30, 50])
+@pytest.mark.parametrize("interval", [20, None])
+@pytest.mark.parametrize("canceled", [False, True])
+def test_a_timer_that_it_is_given_changes_no_deadline(
+    watched: Watched, delay: float, interval: float | None, canceled: bool
+) -> None:
+    timer = watched.reactor.call_later(delay, watched.told.append, (delay, "not called"))
+    if canceled:
+        timer.cancel()
+    deadlines = watched.watch(timer, ping_interval=interval, ping_timeout=10, write_timeout=30)
+    assert watched.reactor.stats().timers == 1
+    assert timer.active is (not canceled and delay <= (interval or 30))
+    watched.run(100)
+    assert watched.told == ([] if interval is None else [(20, "ping"), (30, "silent")])
+    deadlines.cancel()
+    assert watched.reactor.next_timeout() is None
 
 
 def test_any_byte_answers_a_ping(watched: Watched) -> None:

@@ -17,6 +17,7 @@ from reactor import (
     Reactor,
 )
 from reactor.loop import dialer
+from reactor.loop.transport import READ_SIZE
 from reactor.protocol.frames import RSV1, RSV2, RSV3
 from reactor.testing import FakeClock, MemorySelector, memory_pair
 from tests.recorder import BINARY, TEXT, Recorder, Visitor, masked
@@ -402,7 +403,7 @@ def test_parts_come_out_as_they_arrive(world: Net, extension: Extension) -> None
     assert b"".join(part for part, _ in parts) == data
     assert [final for _, final in parts].count(True) == 1
     if not extension.name.endswith(("-numbered", "-cover")):  # a frame is whole for a hook
-        assert max(len(part) for part, _ in parts) <= PIECE
+        assert max(len(part) for part, _ in parts) <= READ_SIZE
         assert len(parts) > 4
 
 

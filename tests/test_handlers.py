@@ -119,6 +119,17 @@ class Overriding(Told):
         """Nothing, and yet it is one."""
 
 
+class Slotted(Told):
+    __slots__ = ()
+
+    def onsent(self, message: Any) -> None:
+        """Nothing, and yet it is one."""
+
+
+class Bare(Told):
+    __slots__ = ()
+
+
 class Elsewhere(Handlers):
     @staticmethod
     def onsent(client: Any, message: Any) -> None:
@@ -137,9 +148,22 @@ class Nobody:
         (Told(Handlers(onsent=print)), True),
         (Told(Elsewhere()), True),
         (Overriding(Handlers()), True),
+        (Slotted(Handlers()), True),
+        (Bare(Handlers()), False),
+        (Bare(Elsewhere()), True),
         (Told(Nobody()), False),  # type: ignore[arg-type]
     ],
-    ids=["nobody", "another", "function", "handlers", "method", "none"],
+    ids=[
+        "nobody",
+        "another",
+        "function",
+        "handlers",
+        "method",
+        "slots",
+        "bare",
+        "both",
+        "none",
+    ],
 )
 def test_who_has_overridden_a_handler_or_given_a_function_listens(
     told: Told, listens: bool

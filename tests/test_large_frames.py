@@ -62,7 +62,7 @@ class Way:
         self, net: Net, secure: bool, codec: str, in_parts: bool = False, **sending: Any
     ) -> None:
         self.net = net
-        largest = (80 if secure else 64) * KIB if codec != "by the frame" else MIB
+        largest = (81 if secure else 65) * KIB if codec != "by the frame" else MIB
         self.gathered = Gathering(largest)
         receiving = {"onfragment": self.gathered} if in_parts else {}
         sending.setdefault("max_write_queue", 1 << 24)

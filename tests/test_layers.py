@@ -23,6 +23,7 @@ ROWS = [
     ("protocol", "loop"),  # what makes two folders packages; empty
     (
         "protocol.masking",
+        "protocol.codes",
         "protocol.http",
         "protocol.quoting",
         "protocol.assembly",
@@ -35,8 +36,17 @@ ROWS = [
         "loop.tally",
         "loop.background",
     ),
-    ("protocol.frames", "protocol.handshake", "protocol.uri", "loop.mailbox", "loop.meter"),
     (
+        "protocol.frames",
+        "protocol.request",
+        "protocol.answer",
+        "protocol.locations",
+        "protocol.uri",
+        "loop.mailbox",
+        "loop.meter",
+    ),
+    (
+        "protocol.handshake",
         "protocol.response",
         "protocol.auth",
         "protocol.forwarded",
@@ -156,6 +166,7 @@ def test_every_module_has_its_row() -> None:
 def test_what_is_imported_is_seen_in_every_form() -> None:
     assert {"protocol.http", "errors"} <= own("protocol.handshake")
     assert {"protocol.handshake", "opened"} <= own("opening")
+    assert "protocol.locations" in own("protocol.handshake")  # inside a function
     assert "alone" in own("connection")  # for a type, and inside a function
     assert "loop.signals" in own("loop.reactor")  # inside a function
     assert "tools.serve" in own("tools")
@@ -266,6 +277,27 @@ def test_the_package_alone_is_a_list_of_names() -> None:
     assert all_loaded_by("import reactor") - before == {"reactor"}
 
 
+@pytest.mark.parametrize(
+    ("start", "needed"),
+    [
+        (
+            "from reactor import Server; Server(('127.0.0.1', 0)).close()",
+            {"opening", "protocol.handshake", "protocol.answer", "protocol.request"},
+        ),
+        (
+            "from reactor import Client; "
+            "Client('ws://127.0.0.1/', compress=False).reactor.close()",
+            {"attempt", "link", "loop.dialer", "protocol.requesting", "protocol.response"},
+        ),
+    ],
+)
+def test_what_a_connection_needs_is_there_before_it_begins(
+    start: str, needed: set[str]
+) -> None:
+    # When descriptors are used up, nothing can be imported.
+    assert {f"reactor.{name}" for name in needed} <= all_loaded_by(start)
+
+
 def test_neither_side_brings_in_the_other() -> None:
     server = all_loaded_by("from reactor import Server; Server(('127.0.0.1', 0)).close()")
     client = all_loaded_by(
@@ -274,5 +306,6 @@ def test_neither_side_brings_in_the_other() -> None:
     assert "reactor.server" in server - client
     assert "reactor.client" in client - server
     # Later: what belongs to some connections alone, and what tells of them.
-    late = {"auth", "websocket", "loop.tls", "loop.background", "protocol.auth"}
+    late = {"auth", "websocket", "stats", "loop.tls", "loop.background", "protocol.auth"}
+    late.add("protocol.locations")
     assert {f"reactor.{name}" for name in late} & (server | client) == set()

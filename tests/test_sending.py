@@ -269,10 +269,13 @@ def test_what_is_corked_does_not_count_while_the_peer_takes_it() -> None:
         for _ in range(10):
             assert client.send(bytearray(KIB))
             assert client.send(bytes(KIB))
+            assert client.send(bytes(KIB))
+            assert 0 < client.buffered_amount <= 3 * KIB, "it is known what has left"
 
     with Line(max_write_queue=3 * KIB, do={"onmessage": answer}) as line:
         line.say(TEXT, b"?")
-        assert [len(payload) for _, payload in line.read_all()] == [KIB] * 20
+        assert [len(payload) for _, payload in line.read_all()] == [KIB] * 30
+        assert line.client.buffered_amount == 0
 
 
 @roles
@@ -343,6 +346,15 @@ def test_what_answers_the_last_words_of_a_peer_that_is_gone_is_not_sent() -> Non
         assert line.client.send("to nobody") is False
         line.settle()
         assert answers == [(False, 0)] * 2
+
+
+def test_a_broadcast_leaves_out_who_is_closing() -> None:
+    with Line() as line:
+        line.server.broadcast("in time")
+        line.client.close()
+        line.server.broadcast("late")
+        assert [head for head, _ in line.read_all()] == [TEXT, CLOSE]
+        assert line.transport.tally.messages_sent == 1
 
 
 def test_a_broadcast_skips_who_has_no_room_by_the_policy_error() -> None:

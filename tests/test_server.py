@@ -214,10 +214,36 @@ def test_a_tcp_connection_sends_without_delay(net: Net) -> None:
     assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_a_connection_that_is_gone_before_it_is_taken_over_is_dropped() -> None:
+@pytest.mark.parametrize("way", ["inherited", "set", "adopted"])
+def test_no_message_waits_for_the_acknowledgement_of_another(
+    monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    if way == "set":
+        monkeypatch.setattr("reactor.server.INHERITS", False)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Server(None if way == "adopted" else ("127.0.0.1", 0))
+        address: Any = listener.getsockname() if way == "adopted" else server.addresses[0]
+        with socket.create_connection(address):
+            if way == "adopted":
+                server.adopt(listener.accept()[0])
+            while not server._openings:
+                server.reactor.step(1)
+            (opening,) = server._openings
+            sock = opening._transport.sock  # type: ignore[union-attr]
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            server.close()
+
+
+@pytest.mark.parametrize("way", ["accepted", "adopted"])
+def test_a_connection_that_is_gone_before_it_is_taken_over_is_dropped(
+    monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
     class Gone:
         family = socket.AF_INET
         closed = False
+
+        def getpeername(self) -> Any:
+            return ("127.0.0.1", 1)
 
         def setsockopt(self, *args: object) -> None:
             raise OSError(22, "Invalid argument")
@@ -227,7 +253,11 @@ def test_a_connection_that_is_gone_before_it_is_taken_over_is_dropped() -> None:
 
     server, sock = in_memory(), Gone()
     taken: Any = sock
-    server.accepted(taken, ("127.0.0.1", 1))
+    monkeypatch.setattr("reactor.server.INHERITS", False)
+    if way == "accepted":
+        server.accepted(taken, taken.getpeername())
+    else:
+        server.adopt(taken)
     assert sock.closed
     assert not server._openings
     server.reactor.close()

@@ -25,11 +25,12 @@ from .timers import STALL, Repeating, Timer, TimerQueue
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from _typeshed import FileDescriptorLike
 
     from .background import ReactorThread
+    from .epoll import EpollSelector
     from .signals import SignalTrap
 
     Ready = Callable[[int], object]
@@ -77,6 +78,7 @@ class Reactor(Rounds):
         clock: See the argument.
         ends: When the budget of this step ends, in seconds of the clock; `None` without one.
         host: The guest that this is run by, if it is: told of what it must know of.
+        slow: A call that takes longer is named in the log, in seconds.
         onstall: Called, unless it is `None`, with the seconds, a quarter of one or more, that a
             step took or a timer was late; in the step after. To be set, or a method of a
             subclass. A stall in which no timer was due is not known; one that takes as long
@@ -91,9 +93,7 @@ class Reactor(Rounds):
         clock: Callable[[], float] = monotonic,
         slow_callback: float | None = STALL,
     ) -> None:
-        if selector is None:
-            selector = _best_selector()
-        super().__init__(selector, clock, slow_callback)
+        super().__init__(_polled(selector), clock, slow_callback)
         self.host: Host | None = None
         self.thread = get_ident()
         self._timers = TimerQueue(self.check_thread)
@@ -101,7 +101,8 @@ class Reactor(Rounds):
         self._services: dict[Service, None] = {}
         self._signals: SignalTrap | None = None
         self._stopping = self._closed = self._forked = False
-        self._selector.register(self._wakeup.reader, EVENT_READ, self._woke)
+        reader = self._selector.register(self._wakeup.reader, EVENT_READ, self._woke)
+        self._callbacks[reader.fd] = self._woke
         abandon_in_child(self)
 
     # ---- running ----
@@ -308,7 +309,7 @@ class Reactor(Rounds):
             AttributeError: The selector has none (`SelectSelector`).
             ValueError: The reactor is closed.
         """
-        return self._selector.fileno()  # type: ignore[attr-defined, no-any-return]
+        return self._selector.fileno()  # type: ignore[no-any-return]
 
     def next_timeout(self) -> float | None:
         """Return for how many seconds a step may wait at most; `None` for any time.
@@ -440,8 +441,9 @@ class Reactor(Rounds):
             KeyError: It is registered already.
             ValueError: The events or the socket are not such.
         """
-        self._check_usable()
-        self._selector.register(sock, events, callback)
+        if self._closed or get_ident() != self.thread:
+            self._check_usable()
+        self._callbacks[self._selector.register(sock, events, callback).fd] = callback
         if self.host is not None:
             self.host.watched(sock, events)
 
@@ -450,6 +452,7 @@ class Reactor(Rounds):
         self._check_usable()
         before = self._selector.get_key(sock)
         after = self._selector.modify(sock, events, callback)
+        self._callbacks[after.fd] = callback
         if before.data != callback or before.events & ~events:
             self._stale.add(after.fd)
         if self.host is not None:
@@ -458,9 +461,14 @@ class Reactor(Rounds):
     def unregister(self, sock: FileDescriptorLike) -> None:
         """Forget `sock`, before it is closed; `KeyError` if it is not registered."""
         self._check_usable()
-        self._stale.add(self._selector.unregister(sock).fd)
+        self._forget(sock)
         if self.host is not None:
             self.host.watched(sock, 0)
+
+    def _forget(self, sock: FileDescriptorLike) -> None:
+        fd = self._selector.unregister(sock).fd
+        del self._callbacks[fd]
+        self._stale.add(fd)
 
     def adopt(self, pollable: Pollable) -> None:
         """Own `pollable` until it is released: `close` and a forked child close its socket."""
@@ -479,7 +487,7 @@ class Reactor(Rounds):
         if pollable not in self._pollables:
             return
         try:
-            self._stale.add(self._selector.unregister(pollable.sock).fd)
+            self._forget(pollable.sock)
             if self.host is not None:
                 self.host.watched(pollable.sock, 0)
         except (KeyError, ValueError):
@@ -529,10 +537,29 @@ class Reactor(Rounds):
             )
 
 
-def _best_selector() -> selectors.BaseSelector:
+def _polled(selector: selectors.BaseSelector | None) -> EpollSelector | Polled:
     # By its name, since most systems have no such class.
-    if selectors.DefaultSelector.__name__ != "EpollSelector":
-        return selectors.DefaultSelector()
-    from .epoll import EpollSelector
+    if selector is None and selectors.DefaultSelector.__name__ == "EpollSelector":
+        from .epoll import EpollSelector
 
-    return EpollSelector()
+        return EpollSelector()
+    return Polled(selector or selectors.DefaultSelector())
+
+
+class Polled:
+    """Any selector, with the two methods that `EpollSelector` has for a step."""
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self.selector = selector
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        """Return which descriptors are ready, each with its events."""
+        return [(key.fd, events) for key, events in self.selector.select(timeout)]
+
+    def events(self, fd: int, events: int) -> int:
+        """Return what the events that `poll` has returned mean: themselves."""
+        return events
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the selector has."""
+        return getattr(self.selector, name)

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections import deque
 from operator import length_hint
+from selectors import EVENT_READ
 
 from ..logs import logger
 from .mailbox import Mailbox
@@ -33,7 +34,6 @@ from .wakeup import Wakeup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import selectors
     from collections.abc import Callable, Iterator
     from typing import Any
 
@@ -56,24 +56,51 @@ class Rounds:
         slow: A call that takes longer is named in the log, in seconds.
     """
 
+    # More than 29 attributes in an object's dictionary make each of them slow to look up.
+    __slots__ = (
+        "_callbacks",
+        "_deferred",
+        "_ended",
+        "_left",
+        "_made",
+        "_mailbox",
+        "_meter",
+        "_overrun",
+        "_ready",
+        "_running",
+        "_selector",
+        "_soon",
+        "_stale",
+        "_stepping",
+        "_timers",
+        "_turns",
+        "_wakeup",
+        "clock",
+        "ends",
+        "heard",
+        "now",
+        "slow",
+    )
+
     # Called with the seconds that a step took, or a timer was late, a quarter of one or more,
     # in the step after: a method of a subclass, or a function that is set.
     onstall: Callable[[float], object] | None = None
 
-    def __init__(
-        self, selector: selectors.BaseSelector, clock: Callable[[], float], slow: float | None
-    ) -> None:
+    def __init__(self, selector: Any, clock: Callable[[], float], slow: float | None) -> None:
         self._selector = selector
         self.clock = clock
         self.now = self.heard = self._ended = clock()
         self.ends: float | None = None
-        self._meter = Meter(_NEVER if slow is None else slow)
+        self.slow = _NEVER if slow is None else slow
+        self._meter = Meter(self.slow)
         self._timers = TimerQueue()
         self._soon: Calls = deque()
         self._turns: Calls = deque()
         self._wakeup = Wakeup()
         self._mailbox = Mailbox(self._wakeup)
-        self._ready: list[tuple[selectors.SelectorKey, int]] = []
+        # Who waits for a socket, by its descriptor.
+        self._callbacks: dict[int, Callable[[int], object]] = {}
+        self._ready: list[tuple[int, int]] = []
         # Descriptors that were unregistered in this round.
         self._stale: set[int] = set()
         # What a budget has cut off: sockets, newest timer, and three counts of calls.
@@ -95,7 +122,7 @@ class Rounds:
                 timers = self._timers
                 soon, turns, newest = len(self._soon), len(self._turns), timers.newest
                 due = timers.heap[0][0] if timers.heap else None
-                self._ready = found = self._selector.select(self._wait(timeout, due))
+                self._ready = found = self._selector.poll(self._wait(timeout, due))
                 foreign = len(self._mailbox.cells)
                 self.now = self.heard = began = at = clock()
                 ready, served = iter(found), len(found)
@@ -112,17 +139,21 @@ class Rounds:
             if budget is not None:
                 # In this order: what is not a number is the least.
                 self.ends = ends = began + max(_LEAST, budget)
-            slow = self._meter.slow
-            for key, mask in ready:
-                if stale and key.fd in stale:
+            slow, callbacks, selector = self._meter.slow, self._callbacks, self._selector
+            for fd, bits in ready:
+                if stale and fd in stale:
                     continue
                 try:
-                    key.data(mask)
+                    callback = callbacks[fd]
+                except KeyError:
+                    continue  # it was closed here, and is open in another process
+                try:
+                    callback(bits if bits == EVENT_READ else selector.events(fd, bits))
                 except Exception:
-                    self._report(key.data)
+                    self._report(callback)
                 last, at = at, clock()
                 if at - last > slow:
-                    self._meter.took(key.data, last, at)
+                    self._meter.took(callback, last, at)
                 if at >= ends:
                     break
             if due is not None and at < ends:
@@ -168,11 +199,6 @@ class Rounds:
         """For how long the loop did not run so far, in seconds, this step included."""
         took = self.clock() - self.now if self._stepping else 0.0
         return self._meter.stalled + (took if took >= STALL else 0.0)
-
-    @property
-    def slow(self) -> float:
-        """A call that takes longer is named in the log, in seconds."""
-        return self._meter.slow
 
     def _carry_over(
         self, ready: Iterator[Any], newest: int, soon: int, turns: int, foreign: int

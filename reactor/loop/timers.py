@@ -10,7 +10,10 @@ The queue is told the time, it has no clock.
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
+try:  # `heapq` itself is twice as much to import
+    from _heapq import heapify, heappop, heappush
+except ImportError:
+    from heapq import heapify, heappop, heappush
 
 # A timer that is called so much later than it was due was held up by our own loop, in seconds:
 # that time was nobody else's to use.
@@ -18,6 +21,8 @@ STALL = 0.25
 # How many calls that were missed a burst makes in a step: with one it would never catch up
 # where a host makes a step for each tick, with all of them the others would wait.
 _IN_A_STEP = 8
+# Below this size a heap is not worth making anew.
+SMALL = 64
 # More intervals than these are not told apart: so many of the shortest ones are infinity.
 _MANY = 2.0**53
 
@@ -51,10 +56,13 @@ class Timer:
     """A call that is due at some time; made by `Reactor.call_later` and its kin.
 
     Attributes:
+        fn: What is called.
+        args: What with.
+        queue: Where it waits, or `None` if it is over.
         when: The time at which it is due, in seconds of the reactor's clock.
     """
 
-    __slots__ = ("_queue", "args", "fn", "when")
+    __slots__ = ("args", "fn", "queue", "when")
 
     def __init__(
         self,
@@ -63,7 +71,7 @@ class Timer:
         fn: Callable[..., object],
         args: tuple[object, ...],
     ) -> None:
-        self._queue: TimerQueue | None = queue
+        self.queue: TimerQueue | None = queue
         self.when = when
         self.fn = fn
         self.args = args
@@ -71,7 +79,7 @@ class Timer:
     @property
     def active(self) -> bool:
         """Whether it is still to be called."""
-        return self._queue is not None
+        return self.queue is not None
 
     def cancel(self) -> None:
         """Do not call it; allowed at any time and any number of times.
@@ -79,15 +87,23 @@ class Timer:
         Raises:
             RuntimeError: It is another thread than the reactor's that says so.
         """
-        queue = self._queue
+        queue = self.queue
         if queue is not None:
             queue.check()
-            self.retire()
-            queue.count_cancelled()
+            # What `retire` does, and nearly always there is no more: calls cost most of this.
+            self.queue = None
+            self.fn = _nothing
+            self.args = ()
+            heap = queue.heap
+            queue.cancelled = count = queue.cancelled + 1
+            if count * 2 > len(heap) > SMALL:
+                queue.renew()
+            elif heap[0][2] is self:
+                queue.uncover()
 
     def retire(self) -> None:
         """Let go of the function and its arguments; called by the queue."""
-        self._queue = None
+        self.queue = None
         self.fn = _nothing
         self.args = ()
 
@@ -106,22 +122,20 @@ class TimerQueue:
         heap: When each is due, its number, and itself; the first is always active, so that a
             step sees when the next one is due without a call.
         newest: The number of the timer that was made last.
+        cancelled: How many in the heap are not active; counted by the timers.
     """
 
-    __slots__ = ("_cancelled", "check", "heap", "newest")
-
-    # Below this size a heap is not worth making anew.
-    _SMALL = 64
+    __slots__ = ("cancelled", "check", "heap", "newest")
 
     def __init__(self, check: Callable[[], object] = _nothing) -> None:
         self.check = check
         self.heap: list[tuple[float, int, Timer]] = []
         self.newest = 0
-        self._cancelled = 0
+        self.cancelled = 0
 
     def __len__(self) -> int:
         """Return how many timers are active."""
-        return len(self.heap) - self._cancelled
+        return len(self.heap) - self.cancelled
 
     def add(self, when: float, fn: Callable[..., object], args: tuple[object, ...]) -> Timer:
         """Return a new timer that is due at `when`, in seconds."""
@@ -145,7 +159,7 @@ class TimerQueue:
         if not self.is_due(now, newest):
             return None
         timer = heappop(self.heap)[2]
-        self._uncover()
+        self.uncover()
         return timer
 
     def is_due(self, now: float, newest: int) -> bool:
@@ -153,23 +167,19 @@ class TimerQueue:
         heap = self.heap
         return bool(heap) and heap[0][0] <= now and heap[0][1] <= newest
 
-    def count_cancelled(self) -> None:
-        """Note that a timer in the heap has been cancelled; called by the timer."""
-        self._cancelled += 1
+    def renew(self) -> None:
+        """Make the heap anew of the active timers; called by one that is not any more."""
         heap = self.heap
-        if self._cancelled * 2 > len(heap) > self._SMALL:
-            heap[:] = [entry for entry in heap if entry[2].active]
-            heapify(heap)
-            self._cancelled = 0
-        else:
-            self._uncover()
+        heap[:] = [entry for entry in heap if entry[2].queue is not None]
+        heapify(heap)
+        self.cancelled = 0
 
-    def _uncover(self) -> None:
+    def uncover(self) -> None:
         """Have an active timer at the head, if there is one."""
         heap = self.heap
-        while heap and not heap[0][2].active:
+        while heap and heap[0][2].queue is None:
             heappop(heap)
-            self._cancelled -= 1
+            self.cancelled -= 1
 
 
 class Repeating:
@@ -305,3 +315,8 @@ class Deadline:
         """Do not call it; allowed at any time and any number of times."""
         self._timer.cancel()
         self._fn = _nothing  # which may hold whoever holds this
+
+    def give_away(self) -> Timer:
+        """Return the timer, for another use of it; this is over without it."""
+        self._fn = _nothing
+        return self._timer

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from .reactor import Reactor
     from .tally import Tally
-    from .transport import Place, Transport, TransportEvents
+    from .transport import Transport, TransportEvents
 
     Below = Union[Transport, "Tls"]
 
@@ -100,8 +100,7 @@ class Tls:
     Attributes:
         corked: As a transport's.
         received: As a transport's.
-        place: Never used: what is decrypted comes out in records of 16 KiB at most, so that
-            there is no large read to be spared.
+        read_size: Never used: what is decrypted comes out in records of 16 KiB at most.
         tls: The `ssl.SSLObject`, which knows version, cipher and certificates.
     """
 
@@ -120,7 +119,7 @@ class Tls:
         "_waiting",
         "below",
         "corked",
-        "place",
+        "read_size",
         "received",
         "tls",
     )
@@ -158,7 +157,7 @@ class Tls:
         self._answered = 0
         self._minute = reactor.now
         self.received = received
-        self.place: Place | None = None
+        self.read_size = 0
         below.events = events
         below.received = self._shaken
         if not server_side:
@@ -179,6 +178,11 @@ class Tls:
     def buffered(self) -> int:
         """Bytes, encrypted and not, that the kernel has not taken yet."""
         return 0 if self.below.closed else self.below.buffered + self._held
+
+    @buffered.setter
+    def buffered(self, size: int) -> None:
+        """Note what was put into `corked` by somebody else than `write`."""
+        self._held = size - self.below.buffered
 
     @property
     def choked(self) -> bool:
@@ -347,9 +351,7 @@ class Tls:
             self._waiting.append(data)
             return self._write_waiting()
         self.corked.append(data)
-        if self._held > HIGH_WATER:
-            self.flush()
-        return not self.below.choked
+        return self.spill() if self._held > HIGH_WATER else not self.below.choked
 
     def cork(self) -> None:
         """Collect what is written, until `uncork`: it then makes few records."""
@@ -368,6 +370,12 @@ class Tls:
         if self.corked:
             self.uncork()
             self.cork()
+
+    def spill(self) -> bool:
+        """Send what was collected, if that is much; return what `write` does."""
+        if self._held > HIGH_WATER:  # whatever is queued below: that would make many records
+            self.flush()
+        return not self.below.choked
 
     def _write_waiting(self) -> bool:
         """Encrypt and send what waits, in its order; return what `write` does.
@@ -398,8 +406,13 @@ class Tls:
 
     # ---- the end ----
 
-    def finish(self, *, half_close: bool = True) -> None:
-        """Send what is queued, then close_notify; the peer's is not waited for."""
+    def finish(self, *, half_close: bool = True, at_once: bool = False) -> None:
+        """Send what is queued, then close_notify; the peer's is not waited for.
+
+        Args:
+            half_close: As for `Transport.finish`.
+            at_once: Nothing here: the peer has a close_notify to say.
+        """
         self.uncork()
         self._close_notify()
         self._let_go()

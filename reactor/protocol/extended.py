@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from ..errors import MessageTooBig, ProtocolError
 from .extensions import Codec, claims, decode_frame, encoded_room, guard, pack_own
-from .frames import RSV1, RSV2, RSV3, Frame, Opcode, as_bytes
+from .frames import BINARY, CONTINUATION, RSV1, RSV2, RSV3, Frame, as_bytes
 from .parser import tables
 from .session import Session, State, sendable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from .session import SessionEvents
 
@@ -48,9 +48,10 @@ class ExtendedSession(Session):
     """
 
     __slots__ = (
+        "_codec",
         "_decoders",
-        "_frame",
         "_frame_codecs",
+        "_gathered",
         "_head",
         "_heads",
         "_left",
@@ -81,22 +82,25 @@ class ExtendedSession(Session):
         last_first = tuple(reversed(codecs))
         self._frame_codecs = tuple(codec for codec in last_first if codec.codes_frames)
         self._message_codecs = tuple(codec for codec in last_first if codec.codes_messages)
+        # The only one, if it decodes whole messages and nothing else does: nearly always.
+        alone = len(self._message_codecs) == 1 and not (self._frame_codecs or in_parts)
+        self._codec = self._message_codecs[0] if alone else None
         claimed = claims(codecs)
         self._opcodes = dict(claimed[2])
         self._heads = tables(*claimed)
-        self._parser.heads = self._heads[0]
+        self.heads = self._heads[0]
         self._max_frame = max_message
         if not in_parts or self._frame_codecs:
             # A frame is whole in memory for a hook, even if its message never is.
             self._room = encoded_room(max_message)
             if not self._frame_codecs:
                 self._room += max_fragments * _FLUSH
-            self._parser.room = self._room
+            self.room = self._room
         # Of the message and the frame that have begun.
         self._decoders: tuple[Codec, ...] = ()
         self._size = 0
         self._head = 0
-        self._frame: bytearray | None = None
+        self._gathered: bytearray | None = None
         # What is still to be asked for, and whether the message ends with it.
         self._rest: tuple[Iterator[bytes], bool] | None = None
         self._left = _BUDGET  # of this `feed`
@@ -112,74 +116,99 @@ class ExtendedSession(Session):
 
     def feed(self, data: bytes) -> bool:
         """Take the next bytes from the peer, once what was left of a message is handed on."""
+        self._left = _BUDGET
         try:
-            return self._feed(data)
+            if self._rest is not None and self._waits():
+                self.keep(data)
+                return True
+            # Parts can be left of what the parser has handed over to the last byte.
+            return Session.feed(self, data) or self._rest is not None
         except BaseException:
             # What was interrupted is lost, and a codec that remembers is out of step.
             if self.state is not _CLOSED:
                 self.fail(ProtocolError(1011, "interrupted"))
             raise
 
-    def _feed(self, data: bytes) -> bool:
-        self._left = _BUDGET
-        if self._rest is not None:
-            pieces, final = self._rest
-            self._rest = None
-            try:
-                stop = self._hand_on(pieces, final)
-            except ProtocolError as error:
-                self.fail(error)
-                return False
-            if stop and self.state is not _CLOSED:
-                self._parser.keep(data)
-                return True
-        # Parts can be left of what the parser has handed over to the last byte.
-        return super().feed(data) or self._rest is not None
+    def _waits(self) -> bool:
+        """Hand on what was left; return whether what comes now has to wait behind it."""
+        assert self._rest is not None
+        pieces, final = self._rest
+        self._rest = None
+        try:
+            stop = self._hand_on(pieces, final)
+        except ProtocolError as error:
+            self.fail(error)
+        return self.state is not _CLOSED and bool(stop)
 
     def message(self, head: int, payload: bytes | bytearray) -> bool | None:
         """Take a message of one whole frame. Hot; called by the parser."""
-        if self._frame_codecs:
+        codec = self._codec
+        decoded: bytes | Iterable[bytes] | None
+        if codec is not None:
+            try:
+                decoded = codec.decode_whole(head & 0x0F, head & _RSV, bytes(payload))
+            except ProtocolError:
+                raise
+            except Exception as error:
+                raise ProtocolError(1011, "an extension failed") from error
+        elif self._frame_codecs:
             return self._decode_frame(head, payload)
-        if self._in_parts:
+        elif self._in_parts:
             self._begin(head, len(payload))
             return self._decode(bytes(payload), True)
-        self._size = 0
-        decoders = self._decoders_of(head)
-        if decoders:
-            pieces = []
-            for piece in _decoded(decoders, bytes(payload), True):
-                self._count(piece)
-                pieces.append(piece)
-            payload = b"".join(pieces)
         else:
-            self._count(payload)
+            decoders = self._decoders_of(head)
+            decoded = _decoded(decoders, bytes(payload), True) if decoders else None
+        if isinstance(decoded, bytes):
+            # As `_count` says, without its call: what comes at once is one piece.
+            self._left -= 1
+            payload, size = decoded, len(decoded)
+            if size > self._max_message:
+                raise MessageTooBig(size, self._max_message)
+        else:
+            payload = self._joined(decoded, payload)
         if self.state is _CLOSED:
             return True  # by a hook
-        return super().message(head & ~_RSV, payload) or self._is_enough()
+        stop = Session.message(self, head & ~_RSV, payload)
+        return stop or self._left <= 0 or self.state is _CLOSED
+
+    def _joined(
+        self, decoded: Iterable[bytes] | None, payload: bytes | bytearray
+    ) -> bytes | bytearray:
+        """Return what a message stands for: itself, if it was not decoded."""
+        self._size = 0
+        if decoded is None:
+            self._count(payload)
+            return payload
+        pieces = []
+        for piece in _checked(decoded):
+            self._count(piece)
+            pieces.append(piece)
+        return b"".join(pieces)
 
     def frame_too_big(self, length: int) -> ProtocolError:
         """Return the error for a frame that no message within the limit can have."""
-        used = self._room - self._parser.room
+        used = self._room - self.room
         return MessageTooBig(used + length, self._max_frame)
 
     def frame_began(self, head: int, length: int) -> None:
         """Begin a frame; called by the parser."""
         if self._frame_codecs:
-            self._head, self._frame = head, bytearray()
+            self._head, self._gathered = head, bytearray()
         else:
             self._begin(head, length)
 
     def frame_part(self, data: bytes | bytearray) -> bool | None:
         """Take the next bytes of a frame; called by the parser."""
-        if self._frame is not None:
-            self._frame += data
+        if self._gathered is not None:
+            self._gathered += data
             return False
-        return self._decode(bytes(data), self._final and not self._parser.remaining)
+        return self._decode(bytes(data), self._final and not self.remaining)
 
     def frame_ended(self) -> bool | None:
         """Take the end of a frame; called by the parser."""
-        if self._frame is not None:
-            payload, self._frame = self._frame, None
+        if self._gathered is not None:
+            payload, self._gathered = self._gathered, None
             return self._decode_frame(self._head, payload)
         if self._rest is not None:
             return True
@@ -200,8 +229,8 @@ class ExtendedSession(Session):
         frame = decode_frame(self._frame_codecs, came, self._max_frame)
         if frame is None or self.state is _CLOSED:
             return self.state is _CLOSED
-        continues = frame.opcode == Opcode.CONTINUATION
-        if frame.opcode > Opcode.BINARY or continues is (self._assembly is None):
+        continues = frame.opcode == CONTINUATION
+        if frame.opcode > BINARY or continues is (self._assembly is None):
             raise ProtocolError(1011, f"an extension made a frame of opcode {frame.opcode:#x}")
         self._begin(frame.head, len(frame.payload))
         return self._decode(frame.payload, frame.fin)
@@ -210,11 +239,11 @@ class ExtendedSession(Session):
 
     def _begin(self, head: int, length: int) -> None:
         super().frame_began(head & ~_RSV, length)
-        if head & 0x0F != Opcode.CONTINUATION:
+        if head & 0x0F != CONTINUATION:
             self._size = 0
             self._decoders = self._decoders_of(head)
         if self._frame_codecs:
-            self._parser.room = self._room  # of each frame: what they stand for is counted
+            self.room = self._room  # of each frame: what they stand for is counted
 
     def _decoders_of(self, head: int) -> tuple[Codec, ...]:
         opcode, rsv = head & 0x0F, head & _RSV
@@ -255,8 +284,8 @@ class ExtendedSession(Session):
     def _is_enough(self) -> bool:
         return self._left <= 0 or self.state is _CLOSED
 
-    def _receive_in_place(self, begun: bool) -> None:
-        """Do not: what comes is not yet the message."""
+    def _say_large(self, begun: bool) -> None:
+        """Do not: what comes may be small for what it stands for."""
 
     # ---- the end ----
 
@@ -268,7 +297,7 @@ class ExtendedSession(Session):
     def _move(self, event: int) -> None:
         super()._move(event)
         if self.state is _CLOSED:
-            self._rest = self._frame = None
+            self._rest = self._gathered = None
 
 
 def _decoded(codecs: Sequence[Codec], data: bytes, final: bool) -> Iterator[bytes]:
@@ -287,9 +316,14 @@ def _decoded_further(
 
 
 def _pieces(codec: Codec, data: bytes, final: bool) -> Iterator[bytes]:
-    """Yield what `data` stands for, after one of them."""
+    """Return what `data` stands for, after one of them."""
+    return _checked(guard(codec.decode, data, final))
+
+
+def _checked(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what a codec has decoded."""
     try:
-        for piece in codec.decode(data, final):
+        for piece in pieces:
             yield as_bytes(piece)
     except ProtocolError:
         raise

@@ -21,14 +21,14 @@ or can be made so: a hook for frames is given the whole.
 from __future__ import annotations
 
 from ..errors import HandshakeError, MessageTooBig, ProtocolError
-from .frames import RSV1, RSV2, RSV3, Frame, Opcode, as_bytes
+from .frames import BINARY, RSV1, RSV2, RSV3, Frame, as_bytes
 from .http import is_token
 from .masking import new_key
 from .quoting import split_unquoted, unquoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from typing import Any, Callable, Optional
 
     # The parameters of an offer or an answer, in their order: name and value, `None` for a name
@@ -124,6 +124,26 @@ class Codec:
                 as it would have more.
         """
         return frame
+
+    # Two hooks in one, for a message that is whole: overridden where a call counts.
+
+    def encode_whole(
+        self, opcode: int, data: bytes, compress: bool | None
+    ) -> tuple[int, bytes] | None:
+        """Return what `begin_encode` and then `encode` say of a message that is sent whole."""
+        rsv = self.begin_encode(opcode, len(data), compress)
+        return None if rsv is None else (rsv, self.encode(data, True))
+
+    def decode_whole(
+        self, opcode: int, rsv: int, data: bytes
+    ) -> bytes | Iterator[bytes] | None:
+        """Return what `begin_decode` and then `decode` say of a message of one frame.
+
+        Returns:
+            `None` to leave the message alone; its pieces; or all of it, as `bytes`, if that is
+            no more than a piece of moderate size.
+        """
+        return iter(self.decode(data, True)) if self.begin_decode(opcode, rsv) else None
 
     @property
     def codes_messages(self) -> bool:
@@ -281,7 +301,7 @@ def decode_frame(codecs: Iterable[Codec], frame: Frame, limit: int) -> Frame | N
 
 
 def _is_shown(codec: Codec, frame: Frame) -> bool:
-    return frame.opcode <= Opcode.BINARY or frame.opcode in codec.extension.opcodes
+    return frame.opcode <= BINARY or frame.opcode in codec.extension.opcodes
 
 
 def _encoded(codec: Codec, frame: Frame) -> Frame:

@@ -16,63 +16,51 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 from .masking import REPEAT, apply_mask, new_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Union
+    from typing import Any, Union
+
+    from .codes import CloseCode as CloseCode
+    from .codes import Opcode as Opcode
 
     BytesLike = Union[bytes, bytearray, memoryview]
 
-
-class Opcode(IntEnum):
-    """What a frame is (RFC 6455 §5.2)."""
-
-    CONTINUATION = 0x0
-    TEXT = 0x1
-    BINARY = 0x2
-    CLOSE = 0x8
-    PING = 0x9
-    PONG = 0xA
-
-
-class CloseCode(IntEnum):
-    """Why a connection ended (RFC 6455 §7.4.1 and its registry).
-
-    1005, 1006 and 1015 are never sent: they tell the application that no code came, that the
-    connection was lost, and that TLS failed.
-    """
-
-    NORMAL = 1000
-    GOING_AWAY = 1001
-    PROTOCOL_ERROR = 1002
-    UNSUPPORTED_DATA = 1003
-    NO_STATUS = 1005
-    ABNORMAL = 1006
-    INVALID_PAYLOAD = 1007
-    POLICY_VIOLATION = 1008
-    MESSAGE_TOO_BIG = 1009
-    MANDATORY_EXTENSION = 1010
-    INTERNAL_ERROR = 1011
-    SERVICE_RESTART = 1012
-    TRY_AGAIN_LATER = 1013
-    BAD_GATEWAY = 1014
-    TLS_HANDSHAKE = 1015
-
+# `codes.Opcode`, as plain numbers.
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 FIN, RSV1, RSV2, RSV3 = 0x80, 0x40, 0x20, 0x10
 MASK = 0x80
 MAX_CONTROL = 125  # bytes of payload (RFC 6455 §5.5)
 
 # The most bytes of a payload whose size stands in the second byte of its header, and those
-# headers, unmasked: a table costs a third of `bytes((head, n))`.
+# headers, unmasked: a table costs a third of `bytes((head, n))`, and is cut from one string in
+# a fifth of the time.
 MAX_SHORT = 125
-TEXT_HEADERS, BINARY_HEADERS = (
-    tuple(bytes((head, length)) for length in range(MAX_SHORT + 1)) for head in (0x81, 0x82)
+
+
+def _headers(head: int) -> tuple[bytes, ...]:
+    whole = bytearray(2 * (MAX_SHORT + 1))
+    whole[::2], whole[1::2] = bytes((head,)) * (MAX_SHORT + 1), bytes(range(MAX_SHORT + 1))
+    together = bytes(whole)
+    return tuple([together[at : at + 2] for at in range(0, len(together), 2)])
+
+
+TEXT_HEADERS, BINARY_HEADERS = _headers(0x81), _headers(0x82)
+# The same for masked frames, with four zeros in the place of the key.
+MASKED_TEXT_HEADERS, MASKED_BINARY_HEADERS = (
+    tuple(bytes((head, MASK | length, 0, 0, 0, 0)) for length in range(MAX_SHORT + 1))
+    for head in (0x81, 0x82)
 )
+# For each size of payload: what a key is multiplied by, so that it stands in its place and over
+# the payload; the bytes of the frame, rounded up to whole keys; and which of them it has.
+_MASKED = tuple(
+    (REPEAT[(length + 7) >> 2] << 16, 2 + (length + 7 & ~3), slice(6 + length))
+    for length in range(MAX_SHORT + 1)
+)
+_from_bytes = int.from_bytes
 
 
 def pack_header(head: int, length: int, mask_bit: int = 0) -> bytes:
@@ -101,7 +89,7 @@ def pack_frame(head: int, payload: bytes, masked: bool) -> bytes:
     length = len(payload)
     if masked:
         if length <= MAX_SHORT:
-            return pack_short(head, payload)
+            return pack_short(bytes((head, MASK | length, 0, 0, 0, 0)), payload)
         return b"".join(pack_apart(head, payload, True))
     if MAX_SHORT < length < 0x10000:  # as in `pack_header`, without its call
         return bytes((head, 126, length >> 8, length & 0xFF)) + payload
@@ -122,19 +110,17 @@ def pack_apart(head: int, payload: bytes, masked: bool) -> tuple[bytes, bytes | 
     return pack_header(head, len(payload), MASK) + key, apply_mask(payload, key)
 
 
-def pack_short(head: int, payload: bytes) -> bytes:
-    """Return a masked frame of at most 125 bytes. Hot.
+def pack_short(header: bytes, payload: bytes) -> bytes:
+    """Return a masked frame. Hot.
 
     Args:
-        head: The first byte: FIN, RSV bits, opcode.
-        payload: The payload, not masked.
+        header: Its header, with four zeros in the place of the key.
+        payload: The payload, not masked; at most 125 bytes.
     """
-    # Four zeros before the payload become the key: one integer for both, as in the parser.
-    size = len(payload) + 4
-    words = (size + 3) >> 2
-    both = int.from_bytes(b"\0\0\0\0" + payload, "little")
-    both ^= int.from_bytes(new_key(), "little") * REPEAT[words]
-    return bytes((head, size + 124)) + both.to_bytes(words << 2, "little")[:size]
+    repeat, width, whole = _MASKED[len(payload)]
+    # One integer for all of it, as in the parser: the zeros become the key.
+    frame = _from_bytes(header + payload, "little") ^ next(new_key.numbers) * repeat
+    return frame.to_bytes(width, "little")[whole]
 
 
 def as_bytes(data: object) -> bytes:
@@ -270,7 +256,7 @@ class Frame:
         last = max(0, (len(self.payload) - 1) // size * size)
         for at in range(0, last + 1, size):
             yield Frame(
-                self.opcode if at == 0 else Opcode.CONTINUATION,
+                self.opcode if at == 0 else CONTINUATION,
                 self.payload[at : at + size],
                 fin=self.fin and at == last,
                 # "RSV1 [...] is set only on the first fragment" (RFC 7692 §6.1), and no
@@ -299,6 +285,8 @@ class Frame:
 
     def __repr__(self) -> str:
         """Return the frame's flags, its size and its first 32 bytes."""
+        from .codes import Opcode
+
         try:
             name = Opcode(self.opcode).name
         except ValueError:
@@ -308,3 +296,12 @@ class Frame:
         masked = " masked" if self.masking_key else ""
         shown = f"{self.payload[:32]!r}{'...' if len(self.payload) > 32 else ''}"
         return f"<Frame {name}{flags}{masked} {len(self.payload)} bytes {shown}>"
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is seldom named when it is (PEP 562)."""
+    if name in ("CloseCode", "Opcode"):
+        from . import codes
+
+        return getattr(codes, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

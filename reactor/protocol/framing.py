@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from ..errors import InvalidState, MessageTooBig, ProtocolError
 from .extensions import claims, decode_frame, encode_frame, encoded_room, pack_own
-from .frames import FIN, Frame, Opcode, as_bytes, pack_frame
+from .frames import BINARY, CLOSE, FIN, Frame, as_bytes, pack_frame
 from .masking import new_key
 from .parser import FrameParser, tables
 from .session import check_close, cut_reason, sendable
@@ -26,16 +26,67 @@ if TYPE_CHECKING:
     from .extensions import Codec
 
 
-class _Parser(FrameParser):
-    """A parser whose input can be taken back."""
+class _OneByOne(FrameParser):
+    """A parser that stops behind each frame, and whose input can be taken back."""
 
-    __slots__ = ()
+    __slots__ = ("_found", "_head", "_inside", "_limit", "_payload", "between")
+
+    def __init__(
+        self, heads: tuple[bytes, bytes], *, masked: bool, room: int, limit: int
+    ) -> None:
+        super().__init__(masked=masked, room=room)
+        self.between, self._inside = heads
+        self.heads = self.between
+        self._limit = limit
+        # Of the frame that has begun, and the frame that is whole.
+        self._head, self._payload = 0, bytearray()
+        self._found: Frame | None = None
+
+    def next(self) -> Frame | None:
+        """Return the next frame, or `None` if it is not there yet.
+
+        Raises:
+            ProtocolError: The peer broke a rule.
+        """
+        self.feed(b"")
+        frame, self._found = self._found, None
+        return frame
 
     def take_back(self) -> bytes:
         """Return what is not parsed, and forget it."""
         rest = self._unparsed[self._pos :]
         self.drop()
         return rest
+
+    def message(self, head: int, payload: bytes | bytearray) -> bool:
+        """Take a whole data frame."""
+        return self._whole(head, payload)
+
+    def control(self, head: int, payload: bytes | bytearray) -> bool:
+        """Take a control frame."""
+        return self._whole(head, payload)
+
+    def frame_too_big(self, length: int) -> ProtocolError:
+        """Return the error for a frame that is over the limit."""
+        return MessageTooBig(length, self._limit)
+
+    def frame_began(self, head: int, length: int) -> None:
+        """Begin a frame."""
+        self._head = head
+        self.heads = self.between if head >= FIN else self._inside
+
+    def frame_part(self, data: bytes | bytearray) -> None:
+        """Keep the next bytes of the frame that has begun."""
+        self._payload += data
+
+    def frame_ended(self) -> bool:
+        """Take the end of the frame that has begun."""
+        payload, self._payload = self._payload, bytearray()
+        return self._whole(self._head, payload)
+
+    def _whole(self, head: int, payload: bytes | bytearray) -> bool:
+        self._found = Frame.of(head, bytes(payload))
+        return True  # stop: the next one is parsed when it is asked for
 
 
 class Framing:
@@ -57,14 +108,9 @@ class Framing:
 
     __slots__ = (
         "_client",
-        "_frame",
         "_frame_codecs",
-        "_head",
-        "_heads",
         "_limit",
-        "_opcodes",
         "_parser",
-        "_payload",
         "_sending",
         "_write",
         "close_code",
@@ -87,13 +133,9 @@ class Framing:
         self._frame_codecs = tuple(codec for codec in codecs if codec.codes_frames)
         for codec in codecs:
             codec.send_frame = self._send_frame
-        self._heads = tables(*claims(codecs))
         room = encoded_room(max_frame) if self._frame_codecs else max_frame
-        self._parser = _Parser(self, masked=not client, room=room)
-        self._parser.heads = self._heads[0]
-        # Of the frame that has begun, and the frame that is whole.
-        self._head, self._payload = 0, bytearray()
-        self._frame: Frame | None = None
+        heads = tables(*claims(codecs))
+        self._parser = _OneByOne(heads, masked=not client, room=room, limit=max_frame)
         self.close_code: int | None = None
         self.close_reason = ""
         self.close_sent = self.ended = False
@@ -115,8 +157,7 @@ class Framing:
             ProtocolError: The peer broke a rule, or an extension has failed: see `fail`.
         """
         while not self.ended:
-            self._parser.feed(b"")
-            frame, self._frame = self._frame, None
+            frame = self._parser.next()
             if frame is None:
                 return None
             decoded = decode_frame(reversed(self._frame_codecs), frame, self._limit)
@@ -126,7 +167,7 @@ class Framing:
         return None
 
     def _note_close(self, frame: Frame) -> None:
-        if frame.opcode == Opcode.CLOSE:
+        if frame.opcode == CLOSE:
             # "If this Close control frame contains no status code, _The WebSocket Connection
             # Close Code_ is considered to be 1005" (RFC 6455 §7.1.5).
             code, reason = frame.payload[:2], frame.payload[2:]
@@ -142,43 +183,11 @@ class Framing:
         """
         if self.ended or self.close_sent:
             raise InvalidState("the closing handshake has begun")
-        if self._parser.remaining or self._parser.heads is not self._heads[0]:
+        if self._parser.remaining or self._parser.heads is not self._parser.between:
             raise InvalidState("a message has been received in part")
         if self._sending:
             raise InvalidState("a message has been sent in part")
         return self._parser.take_back()
-
-    # ---- from the parser ----
-
-    def message(self, head: int, payload: bytes | bytearray) -> bool:
-        """Take a whole data frame; called by the parser."""
-        return self._whole(head, payload)
-
-    def control(self, head: int, payload: bytes | bytearray) -> bool:
-        """Take a control frame; called by the parser."""
-        return self._whole(head, payload)
-
-    def frame_too_big(self, length: int) -> ProtocolError:
-        """Return the error for a frame that is over the limit; called by the parser."""
-        return MessageTooBig(length, self._limit)
-
-    def frame_began(self, head: int, length: int) -> None:
-        """Begin a frame; called by the parser."""
-        self._head = head
-        self._parser.heads = self._heads[head < FIN]
-
-    def frame_part(self, data: bytes | bytearray) -> None:
-        """Keep the next bytes of the frame that has begun; called by the parser."""
-        self._payload += data
-
-    def frame_ended(self) -> bool:
-        """Take the end of the frame that has begun; called by the parser."""
-        payload, self._payload = self._payload, bytearray()
-        return self._whole(self._head, payload)
-
-    def _whole(self, head: int, payload: bytes | bytearray) -> bool:
-        self._frame = Frame.of(head, bytes(payload))
-        return True  # stop: the next one is parsed when it is asked for
 
     # ---- to the peer ----
 
@@ -197,7 +206,7 @@ class Framing:
             if close_sent:
                 raise InvalidState("a frame behind our Close (RFC 6455 §5.5.1)")
             checked.append(self._checked(frame))
-            close_sent = frame.opcode == Opcode.CLOSE
+            close_sent = frame.opcode == CLOSE
         return checked
 
     def pack(self, checked: Sequence[Frame]) -> bytes:
@@ -208,9 +217,9 @@ class Framing:
         """
         packed = b"".join(map(self._pack, checked))
         if checked:
-            self.close_sent = checked[-1].opcode == Opcode.CLOSE
+            self.close_sent = checked[-1].opcode == CLOSE
         for frame in checked:
-            if frame.opcode <= Opcode.BINARY:
+            if frame.opcode <= BINARY:
                 self._sending = not frame.fin
         return packed
 
@@ -233,7 +242,7 @@ class Framing:
         )
 
     def _pack(self, frame: Frame) -> bytes:
-        if frame.opcode > Opcode.BINARY:
+        if frame.opcode > BINARY:
             return frame.pack()
         key = frame.masking_key
         frame = encode_frame(self._frame_codecs, frame)
@@ -262,4 +271,4 @@ class Framing:
             return b""
         self.close_sent = True
         payload = check_close(error.code, cut_reason(error.reason))
-        return pack_frame(FIN | Opcode.CLOSE, payload, self._client)
+        return pack_frame(FIN | CLOSE, payload, self._client)

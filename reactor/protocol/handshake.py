@@ -23,219 +23,32 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 
 from ..errors import HandshakeError
-from .http import (
-    Headers,
-    Response,
-    is_token,
-    parse_authority,
-    parse_cookies,
-    parse_head,
-    parse_query,
-    split_list,
-    status_line,
-    unquote,
-)
-
-try:  # 24 KiB of code instead of the 3.6 MiB that `hashlib` brings in with OpenSSL
-    from _sha1 import sha1  # type: ignore[import-not-found]
-except ImportError:
-    from hashlib import sha1
+from .answer import Response, status_line
+from .http import Headers, is_token, parse_authority, split_list
+from .request import DEFAULT_PORTS, Request, accept_key, extra_fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any, Union
 
-    from .http import Fields
+    from .locations import Locations
 
     Origins = Union[str, None, Iterable[str]]
 
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+__all__ = [
+    "SAME_HOST",
+    "Request",
+    "ServerPolicy",
+    "accept",
+    "accept_key",
+    "check_framing",
+    "extra_fields",
+    "rejection",
+    "wants_upgrade",
+]
 
 SAME_HOST = "same"
-
-
-def accept_key(key: str) -> str:
-    """Return the `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (RFC 6455 §4.2.2)."""
-    digest = sha1(key.encode("latin-1") + _GUID).digest()
-    return b2a_base64(digest, newline=False).decode()
-
-
-class Request:
-    """A client's request, as `onrequest` and `connection.request` show it.
-
-    Its header fields are kept as the bytes that came, and parsed when they are asked for: an
-    idle connection holds one string, not twenty.
-
-    Args:
-        head: All before the empty line.
-        address: See the attribute.
-
-    Attributes:
-        method: As in `"GET"`.
-        target: The request target: path and query, as they came.
-        authority: The host that the target named, if it came in absolute form, or `None`.
-        version: The minor version of HTTP: 0 or 1.
-        address: Where the client is: host and port (for IPv6 two numbers more), or `""`; behind
-            a proxy that is trusted, where it says that the client is.
-        user: Who the client is, once an authentication has said so, or `None`.
-
-    Raises:
-        HandshakeError: It is not a request, by the letter: 400 or 505.
-    """
-
-    __slots__ = (
-        "_fields",
-        "_head",
-        "_headers",
-        "_params",
-        "address",
-        "authority",
-        "method",
-        "target",
-        "user",
-        "version",
-    )
-
-    def __init__(self, head: bytes, address: Any = "") -> None:
-        self._head = head
-        line, headers = parse_head(head)
-        self._headers: Headers | None = headers
-        # What the questions of the handshake are asked of: by name, in lower case.
-        self._fields = headers.by_name()
-        self.method, target, self.version = _parse_request_line(line)
-        self.target, self.authority = _origin_form(target)
-        self._params: dict[str, str] | None = None
-        self.address = address
-        self.user: str | None = None
-
-    @property
-    def cookies(self) -> dict[str, str]:
-        """The cookies, the first of each name (RFC 6265 §5.4)."""
-        return parse_cookies(self.headers.get_all("Cookie"))
-
-    @property
-    def headers(self) -> Headers:
-        """The header fields."""
-        return parse_head(self._head)[1] if self._headers is None else self._headers
-
-    @property
-    def params(self) -> dict[str, str]:
-        """What the location's `{names}` stand for."""
-        if self._params is None:
-            self._params = {}
-        return self._params
-
-    @params.setter
-    def params(self, params: dict[str, str]) -> None:
-        self._params = params
-
-    @property
-    def path(self) -> str:
-        """The target's path, percent-decoded."""
-        return unquote(self.target.partition("?")[0])
-
-    @property
-    def query(self) -> dict[str, str]:
-        """The parameters of the target's query, percent-decoded, the last of each name."""
-        return parse_query(self.target.partition("?")[2])
-
-    def forget(self) -> None:
-        """Drop what can be parsed again; called when the handshake is over."""
-        self._headers = None
-        self._fields = _FORGOTTEN
-
-    def __repr__(self) -> str:
-        """Return method and target."""
-        return f"<Request {self.method} {self.target!r}>"
-
-
-_FORGOTTEN: dict[str, tuple[str, ...]] = {}
-
-
-def _parse_request_line(line: str) -> tuple[str, str, int]:
-    method, _, rest = line.partition(" ")
-    target, _, version = rest.partition(" ")
-    if method == "GET":
-        method = "GET"  # not one string more for each connection
-    elif not is_token(method):
-        raise HandshakeError(400, _NO_REQUEST_LINE)
-    if version not in ("HTTP/1.0", "HTTP/1.1"):
-        if not version.startswith("HTTP/"):
-            raise HandshakeError(400, _NO_REQUEST_LINE)
-        raise HandshakeError(505, f"version {version[:16]!a}, not HTTP/1.1 (RFC 9110 §15.6.6)")
-    if not target.isascii() or not target.isprintable() or "#" in target:
-        raise HandshakeError(400, "request target that is not one (RFC 9112 §3.2)")
-    return method, target, int(version == "HTTP/1.1")
-
-
-_NO_REQUEST_LINE = "no HTTP request line (RFC 9112 §3)"
-
-
-def _origin_form(target: str) -> tuple[str, str | None]:
-    """Return path and query of a request target, and the host that it names, if it does."""
-    if target[:1] == "/":
-        return target, None
-    # "a server MUST accept the absolute-form in requests" (RFC 9112 §3.2.2).
-    scheme, separator, rest = target.partition("://")
-    if not separator or scheme.lower() not in _DEFAULT_PORTS:
-        raise HandshakeError(400, "request target that is not a path (RFC 9112 §3.2)")
-    authority, _, path = rest.partition("/")
-    return f"/{path}", authority
-
-
-class Locations:
-    """Which paths exist, as patterns with a value each.
-
-    Args:
-        patterns: As in `"/chat/{room}"`, where a name in braces stands for one segment that is
-            not empty. A mapping gives each pattern a value, for `find` to return.
-
-    Raises:
-        ValueError: A pattern does not begin with a slash, or a name occurs in it twice.
-    """
-
-    __slots__ = ("_patterns",)
-
-    def __init__(self, patterns: Mapping[str, Any] | Iterable[str]) -> None:
-        pairs = (
-            patterns.items() if hasattr(patterns, "items") else ((p, None) for p in patterns)
-        )
-        self._patterns = [(_segments(pattern), value) for pattern, value in pairs]
-
-    def find(self, path: str) -> tuple[dict[str, str], Any] | None:
-        """Return the parameters and the value of the first pattern that fits, or `None`.
-
-        Args:
-            path: As it came: a slash that is percent-encoded is part of its segment (RFC 3986
-                §2.2).
-        """
-        segments = [unquote(segment) for segment in path.split("/")]
-        for pattern, value in self._patterns:
-            if len(pattern) == len(segments):
-                params: dict[str, str] = {}
-                if all(map(_fits, pattern, segments, [params] * len(pattern))):
-                    return params, value
-        return None
-
-
-def _segments(pattern: str) -> list[str]:
-    segments = pattern.split("/")
-    names = [segment for segment in segments if _is_name(segment)]
-    if segments[0] or len(segments) < 2 or len(set(names)) < len(names):
-        raise ValueError(f"location {pattern!r} must begin with a slash and name a part once")
-    return segments
-
-
-def _is_name(segment: str) -> bool:
-    return segment[:1] == "{" and segment[-1:] == "}"
-
-
-def _fits(pattern: str, segment: str, params: dict[str, str]) -> bool:
-    if not _is_name(pattern):
-        return pattern == segment
-    params[pattern[1:-1]] = segment
-    return bool(segment)
 
 
 class ServerPolicy:
@@ -247,7 +60,7 @@ class ServerPolicy:
             default, for those from the request's own host; the origins themselves, as in
             `["https://example.com"]`; or `None` for any. A page on another host would connect
             with the user's cookies. Programs that send no `Origin` are always let in.
-        locations: See `Locations`; `None` for any path.
+        locations: See `locations.Locations`; `None` for any path.
 
     Raises:
         TypeError: The subprotocols are one `str`.
@@ -271,7 +84,11 @@ class ServerPolicy:
         if isinstance(origins, str) and origins != SAME_HOST:
             raise ValueError(f'origins are "same", None or a list, not {origins!r}')
         self._origins = origins if origins in (None, SAME_HOST) else _origin_set(origins)
-        self._locations = None if locations is None else Locations(locations)
+        self._locations: Locations | None = None
+        if locations is not None:
+            from .locations import Locations
+
+            self._locations = Locations(locations)
 
     def check(self, request: Request) -> Any:
         """Check all that is checked before the user is asked; set `request.params`.
@@ -338,21 +155,18 @@ class ServerPolicy:
         return (host, port) == (own_host, _port(own_port, scheme))
 
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
 def _parse_origin(origin: str) -> tuple[str, str, int]:
     """Return scheme, host and port of an origin (RFC 6454 §6.2); `ValueError` if it is none."""
     scheme, separator, authority = origin.partition("://")
     scheme = scheme.lower()
-    if not separator or scheme not in _DEFAULT_PORTS:
+    if not separator or scheme not in DEFAULT_PORTS:
         raise ValueError(f"origin {origin!r} is not of http or https")
     host, port = parse_authority(authority)
     return scheme, host, _port(port, scheme)
 
 
 def _port(port: int | None, scheme: str) -> int:
-    return _DEFAULT_PORTS[scheme] if port is None else port
+    return DEFAULT_PORTS[scheme] if port is None else port
 
 
 def _origin_set(origins: Any) -> frozenset[tuple[str, str, int]]:
@@ -448,28 +262,6 @@ def _upgrade_required(reason: str) -> HandshakeError:
         ("Sec-WebSocket-Version", "13"),
     )
     return HandshakeError(426, reason, fields)
-
-
-def extra_fields(fields: Fields, head: str = "a 101 (RFC 6455 §4.2.2)") -> Headers:
-    """Return the user's further fields of a head of the opening handshake.
-
-    Args:
-        fields: They.
-        head: Whose they are, for the error.
-
-    Raises:
-        TypeError: They are no fields.
-        ValueError: They are not well-formed, or one is of those that open the connection.
-    """
-    extra = Headers(fields)
-    for field in extra.items():
-        name = field[0].lower()
-        if name in _OURS or name.startswith("sec-websocket-"):
-            raise ValueError(f"field {name} of {head} is not the user's")
-    return extra
-
-
-_OURS = frozenset(("connection", "upgrade", "content-length", "transfer-encoding"))
 
 
 def accept(

@@ -24,28 +24,42 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import chain, repeat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any, Union
 
     Masked = Union[bytes, bytearray]
     Compiled = Callable[[Union[bytes, bytearray, memoryview], bytes], Masked]
 
 # REPEAT[k] times a 32-bit key is the key written k times: 81 words are 324 bytes.
-REPEAT = tuple(int.from_bytes(b"\1\0\0\0" * words, "little") for words in range(82))
+_ones = [0]
+for _words in range(81):
+    _ones.append(_ones[-1] << 32 | 1)  # a fifth of the work of making each from bytes
+REPEAT = tuple(_ones)
 
 # The size in bytes from which the lanes are faster than one integer.
 LANES_FROM = 320
 
-# TABLES[key byte][data byte] is their XOR; one integer XOR makes each of the 256 tables.
-_EVERY_BYTE = int.from_bytes(bytes(range(256)), "little")
-_ONES = int.from_bytes(b"\1" * 256, "little")
-TABLES = tuple((_EVERY_BYTE ^ byte * _ONES).to_bytes(256, "little") for byte in range(256))
+# TABLES[key byte][data byte] is their XOR. They are 74 KB, take 0.1 ms, and are made by
+# `tables` for the first large payload: who has short ones alone has no need of them.
+TABLES: tuple[bytes, ...] = ()
 
 # Every fourth byte of a whole buffer: to make a slice at each use costs as much as 100 bytes.
 _LANES = tuple(slice(lane, None, 4) for lane in range(4))
+
+
+def tables() -> tuple[bytes, ...]:
+    """Make `TABLES`, if they are not made, and return them."""
+    global TABLES
+    if not TABLES:
+        # One integer XOR makes each of the 256.
+        every = int.from_bytes(bytes(range(256)), "little")
+        ones = int.from_bytes(b"\1" * 256, "little")
+        TABLES = tuple([(every ^ byte * ones).to_bytes(256, "little") for byte in range(256)])
+    return TABLES
 
 
 def _mask_by_integer(data: Masked | memoryview, key: bytes) -> bytes:
@@ -55,45 +69,26 @@ def _mask_by_integer(data: Masked | memoryview, key: bytes) -> bytes:
     return (int.from_bytes(data, "little") ^ mask).to_bytes(words << 2, "little")[:size]
 
 
-def _mask_region_by_lanes(buffer: bytearray, start: int, end: int, key: bytes) -> None:
-    for lane in range(min(4, end - start)):
-        every_fourth = slice(start + lane, end, 4)
-        buffer[every_fourth] = buffer[every_fourth].translate(TABLES[key[lane]])
-
-
 def _mask_by_loop(data: Masked | memoryview, key: bytes) -> Masked:
     if len(data) <= 32:
         return _mask_by_integer(data, key)
     masked = bytearray(data)
-    _mask_region_by_loop(masked, 0, len(masked), key)
-    return masked
-
-
-def _mask_region_by_loop(buffer: bytearray, start: int, end: int, key: bytes) -> None:
     a, b, c, d = key
-    whole = start + (end - start & ~3)
-    for at in range(start, whole, 4):
-        buffer[at] ^= a
-        buffer[at + 1] ^= b
-        buffer[at + 2] ^= c
-        buffer[at + 3] ^= d
-    for at in range(whole, end):
-        buffer[at] ^= key[at - whole]
-
-
-def _mask_region_by_function(buffer: bytearray, start: int, end: int, key: bytes) -> None:
-    if end - start < _least or _function is None:
-        _REGION(buffer, start, end, key)
-        return
-    with memoryview(buffer) as whole, whole[start:end] as region:
-        region[:] = _function(region, key)
+    size = len(masked)
+    for at in range(0, size - 3, 4):
+        masked[at] ^= a
+        masked[at + 1] ^= b
+        masked[at + 2] ^= c
+        masked[at + 3] ^= d
+    for at in range(size & ~3, size):
+        masked[at] ^= key[at & 3]
+    return masked
 
 
 # What is used where nobody has asked for anything else: `None` are integers and lanes.
 _COMPILED_LOOPS = sys.implementation.name == "pypy"
 _FUNCTION: Compiled | None = _mask_by_loop if _COMPILED_LOOPS else None
-_REGION = _mask_region_by_loop if _COMPILED_LOOPS else _mask_region_by_lanes
-_function, _mask_region, _least = _FUNCTION, _REGION, 0
+_function, _least = _FUNCTION, 0
 
 # What masks even a payload of a few bytes, for who would else do so by himself, as the parser
 # does: what is in use, unless it is only worth it for larger ones.
@@ -117,24 +112,13 @@ def apply_mask(data: Masked, key: bytes) -> Masked:
         return (int.from_bytes(data, "little") ^ mask).to_bytes(words << 2, "little")[:size]
     a, b, c, d = key
     lane_a, lane_b, lane_c, lane_d = _LANES
+    by_key = TABLES or tables()
     masked = bytearray(data)
-    masked[lane_a] = masked[lane_a].translate(TABLES[a])
-    masked[lane_b] = masked[lane_b].translate(TABLES[b])
-    masked[lane_c] = masked[lane_c].translate(TABLES[c])
-    masked[lane_d] = masked[lane_d].translate(TABLES[d])
+    masked[lane_a] = masked[lane_a].translate(by_key[a])
+    masked[lane_b] = masked[lane_b].translate(by_key[b])
+    masked[lane_c] = masked[lane_c].translate(by_key[c])
+    masked[lane_d] = masked[lane_d].translate(by_key[d])
     return masked
-
-
-def mask_in_place(buffer: bytearray, start: int, end: int, key: bytes) -> None:
-    """XOR `buffer[start:end]` with `key`, the key beginning at `start`.
-
-    Args:
-        buffer: Holds a payload that was received into place; changed.
-        start: The index of the first byte.
-        end: The index behind the last byte.
-        key: The four bytes of the masking key.
-    """
-    _mask_region(buffer, start, end, key)
 
 
 def use(function: Compiled | None, *, least: int = 0) -> None:
@@ -155,18 +139,18 @@ def use(function: Compiled | None, *, least: int = 0) -> None:
         TypeError: The function cannot be called, or `least` is not a whole number.
         ValueError: The function gives a wrong answer, or none, or `least` is below zero.
     """
-    global _function, _least, _mask_region, short
+    global _function, _least, short
     if isinstance(least, bool) or not isinstance(least, int):
         raise TypeError(f"least={least!r}, not a number of bytes")
     if least < 0:
         raise ValueError(f"least={least}, below zero")
     if function is None:
-        _function, _mask_region, _least, short = _FUNCTION, _REGION, 0, None
+        _function, _least, short = _FUNCTION, 0, None
         return
     if not callable(function):
         raise TypeError(f"{function!r} cannot be called")
     _try_out(function)
-    _function, _mask_region, _least = function, _mask_region_by_function, least
+    _function, _least = function, least
     short = None if least else function
 
 
@@ -210,9 +194,12 @@ class KeyPool:
     "The masking key needs to be unpredictable; thus, the masking key MUST be derived from a
     strong source of entropy" (RFC 6455 §5.3). One call of the system's generator costs 560 ns
     for four bytes and for a thousand, so it is asked for a thousand keys' worth at a time.
+
+    Attributes:
+        numbers: Yields each key, as a number, without end and without a call in Python.
     """
 
-    __slots__ = ("_at", "_pool")
+    __slots__ = ("numbers",)
 
     SIZE = 4096
 
@@ -221,17 +208,19 @@ class KeyPool:
 
     def clear(self) -> None:
         """Throw the rest of the supply away, as a forked child must: its parent has it too."""
-        self._pool = b""
-        self._at = 0
+        # A `chain` ends for good when what it draws from raises, as `_more` does for Ctrl-C,
+        # but not when what it is in the middle of does: so there is one around it, without end.
+        supplies = map(self._more, repeat(self.SIZE))
+        self.numbers: Iterator[int] = chain.from_iterable(
+            map(chain.from_iterable, repeat(supplies))
+        )
+
+    def _more(self, size: int) -> memoryview:
+        return memoryview(os.urandom(size)).cast("I")
 
     def __call__(self) -> bytes:
         """Return four random bytes that were not returned before."""
-        at = self._at
-        if at >= len(self._pool):
-            self._pool = os.urandom(self.SIZE)
-            at = 0
-        self._at = at + 4
-        return self._pool[at : at + 4]
+        return next(self.numbers).to_bytes(4, "little")
 
 
 new_key = KeyPool()

@@ -7,7 +7,7 @@ many, so that it is framed once, and compressed once where nothing depends on wh
 
 from __future__ import annotations
 
-from .frames import FIN, Frame, Opcode, as_bytes, pack_frame
+from .frames import BINARY, FIN, TEXT, Frame, as_bytes, pack_frame
 from .masking import new_key
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .frames import BytesLike
 
-_OPCODES = frozenset((Opcode.TEXT, Opcode.BINARY))
+_OPCODES = frozenset((TEXT, BINARY))
 
 
 class Message:
@@ -115,7 +115,7 @@ class TextMessage(Message):
         else:
             payload = as_bytes(text)
             payload.decode()
-        super().__init__(Opcode.TEXT, payload)
+        super().__init__(TEXT, payload)
 
 
 class BinaryMessage(Message):
@@ -131,7 +131,7 @@ class BinaryMessage(Message):
     __slots__ = ()
 
     def __init__(self, data: BytesLike) -> None:
-        super().__init__(Opcode.BINARY, data)
+        super().__init__(BINARY, data)
 
 
 def as_message(message: object) -> Message | None:

@@ -8,8 +8,9 @@ thousand connections is encoded once where nothing depends on who gets it.
 
 from __future__ import annotations
 
+from ..errors import ProtocolError
 from .extensions import encode_frame, guard
-from .frames import FIN, Frame, Opcode, as_bytes, pack_frame
+from .frames import CONTINUATION, FIN, MAX_SHORT, Frame, as_bytes, pack_frame
 from .masking import new_key
 
 TYPE_CHECKING = False
@@ -28,16 +29,30 @@ class Packer:
         masked: Whether to mask, as "a client MUST" (RFC 6455 §5.1).
     """
 
-    __slots__ = ("_encoders", "_form", "_frame_codecs", "_head", "_masked", "_message_codecs")
+    __slots__ = (
+        "_codec",
+        "_encoders",
+        "_foreign",
+        "_form",
+        "_frame_codecs",
+        "_head",
+        "_masked",
+        "_message_codecs",
+    )
 
     def __init__(self, codecs: Sequence[Codec], masked: bool) -> None:
         self._masked = masked
         self._message_codecs = tuple(codec for codec in codecs if codec.codes_messages)
         self._frame_codecs = tuple(codec for codec in codecs if codec.codes_frames)
+        # The only one, if it codes messages and nothing else: nearly always. And the bits that
+        # are not its own.
+        alone = len(self._message_codecs) == 1 and not self._frame_codecs
+        self._codec = self._message_codecs[0] if alone else None
+        self._foreign = ~self._codec.extension.rsv if self._codec is not None else 0
         keys = tuple((codec.extension.name, codec.key) for codec in codecs)
-        alone = masked or any(key is None for _, key in keys)
+        single = masked or any(key is None for _, key in keys)
         # What the bytes of a message depend on, besides the message; `None` if there is more.
-        self._form = None if alone else keys
+        self._form = None if single else keys
         # Of the message that has begun.
         self._head = 0
         self._encoders: tuple[Codec, ...] = ()
@@ -61,23 +76,51 @@ class Packer:
         return packed
 
     def _pack(self, message: Message, compress: bool | None) -> bytes:
-        codecs = self._message_codecs
-        if len(codecs) == 1 and not self._frame_codecs:
-            return guard(self._pack_by, codecs[0], message, compress)  # type: ignore[no-any-return]
-        self.begin(message.opcode, len(message.payload), compress)
-        if not (self._encoders or self._frame_codecs or self._masked):
-            return message.pack()
-        return self.part(message.payload, True)
+        return self.pack_payload(message.opcode, message.payload, compress, message)
 
-    def _pack_by(self, codec: Codec, message: Message, compress: bool | None) -> bytes:
-        """Do what `begin` and `part` do, with one call for six, where there is one codec."""
-        payload = message.payload
-        rsv = _begun(codec, message.opcode, len(payload), compress)
-        if rsv is None:
+    def pack_payload(
+        self,
+        opcode: int,
+        payload: bytes,
+        compress: bool | None,
+        message: Message | None = None,
+    ) -> bytes:
+        """Return a whole message as one frame. Hot: one call for six of `begin` and `part`.
+
+        Args:
+            opcode: `Opcode.TEXT` or `Opcode.BINARY`.
+            payload: All of it.
+            compress: As for `pack`.
+            message: The message, if it goes to others, too: it keeps its plain form.
+
+        Raises:
+            ProtocolError: An extension has failed.
+        """
+        codec = self._codec
+        if codec is None:
+            self.begin(opcode, len(payload), compress)
+            if self._encoders or self._frame_codecs:
+                return self.part(payload, True)
+        else:
+            try:
+                encoded = codec.encode_whole(opcode, payload, compress)
+                if encoded is not None:
+                    rsv, data = encoded
+                    if rsv & self._foreign or rsv is False:
+                        raise _not_its_own(codec, rsv)
+                    if type(data) is not bytes:
+                        data = as_bytes(data)
+                    size, head = len(data), FIN | rsv | opcode
+                    if MAX_SHORT < size < 0x10000 and not self._masked:  # as `pack_frame`
+                        return bytes((head, 126, size >> 8, size & 0xFF)) + data
+                    return pack_frame(head, data, self._masked)
+            except ProtocolError:
+                raise
+            except Exception as error:
+                raise ProtocolError(1011, "an extension failed") from error
+        if message is not None:
             return message.pack(self._masked)
-        return pack_frame(
-            FIN | rsv | message.opcode, _encoded(codec, payload, True), self._masked
-        )
+        return pack_frame(FIN | opcode, payload, self._masked)
 
     def begin(self, opcode: int, size: int | None, compress: bool | None) -> None:
         """Begin a message.
@@ -117,7 +160,7 @@ class Packer:
             data = guard(_encoded, codec, data, final)
         if had and not data and not final:
             return b""
-        head, self._head = self._head | (FIN if final else 0), int(Opcode.CONTINUATION)
+        head, self._head = self._head | (FIN if final else 0), CONTINUATION
         if self._frame_codecs:
             return self._encode_frame(head, data)
         return pack_frame(head, data, self._masked)
@@ -132,8 +175,12 @@ def _begun(codec: Codec, opcode: int, size: int | None, compress: bool | None) -
     rsv = codec.begin_encode(opcode, size, compress)
     # With any other bits it would leave as another frame.
     if rsv is not None and (isinstance(rsv, bool) or rsv & ~codec.extension.rsv):
-        raise ValueError(f"{codec.extension.name} set {rsv!r}, not bits of its own")
+        raise _not_its_own(codec, rsv)
     return rsv
+
+
+def _not_its_own(codec: Codec, rsv: int) -> ValueError:
+    return ValueError(f"{codec.extension.name} set {rsv!r}, not bits of its own")
 
 
 def _encoded(codec: Codec, data: bytes, final: bool) -> bytes:

@@ -18,9 +18,8 @@ import os
 from binascii import b2a_base64
 
 from ..errors import HandshakeError
-from .extensions import accept_answer
-from .handshake import accept_key, extra_fields
 from .http import REASONS, Headers, is_token, split_list
+from .request import accept_key, extra_fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ def request_head(
         fields: The user's; a `Host` among them stands for ours.
         authorization: What answers the server's challenge, and stands for the user's field of
             that name; `None` if there was no challenge yet.
-        extensions: The offers, as `extensions.offer` makes them.
+        extensions: The offers, as `offers` makes them.
     """
     headers = Headers()
     if "Host" not in fields:
@@ -168,6 +167,15 @@ def check_reply(reply: Reply, key: str, offered: Sequence[str]) -> str | None:
     return _check_subprotocol(reply, offered)
 
 
+def offers(extensions: Sequence[Extension]) -> str:
+    """Return the value of `Sec-WebSocket-Extensions` of a request; `""` for no such field."""
+    if not extensions:
+        return ""
+    from .extensions import offer  # loaded already: they are instances of its class
+
+    return offer(extensions)
+
+
 def check_extensions(reply: Reply, offered: Sequence[Extension]) -> tuple[Codec, ...]:
     """Return the codecs of the extensions that the server has accepted, in their order.
 
@@ -178,8 +186,13 @@ def check_extensions(reply: Reply, offered: Sequence[Extension]) -> tuple[Codec,
     Raises:
         HandshakeError: It accepts what was not offered, or not so.
     """
+    answer = reply.headers.get_all("Sec-WebSocket-Extensions")
+    if not answer:
+        return ()
+    from .extensions import accept_answer
+
     try:
-        return accept_answer(offered, reply.headers.get_all("Sec-WebSocket-Extensions"))
+        return accept_answer(offered, answer)
     except ValueError as error:
         raise failed(reply, f"Sec-WebSocket-Extensions: {error}") from None
 

@@ -25,8 +25,18 @@ from __future__ import annotations
 from enum import IntEnum
 
 from ..errors import InvalidPayload, MessageTooBig, ProtocolError
-from .assembly import BinaryParts, TextParts, WholeBinary, WholeText, not_utf8
-from .frames import FIN, Opcode, as_bytes, pack_frame, pack_message
+from .assembly import BinaryParts, TextParts, WholeBinary, WholeText, keep_ready, not_utf8
+from .frames import (
+    CLOSE,
+    CONTINUATION,
+    FIN,
+    PING,
+    PONG,
+    TEXT,
+    as_bytes,
+    pack_frame,
+    pack_message,
+)
 from .parser import CONTINUED, START, FrameParser
 
 TYPE_CHECKING = False
@@ -61,7 +71,7 @@ if TYPE_CHECKING:
             """The peer broke a rule; our Close that says so has been written."""
 
         def large_frame(self, begun: bool) -> None:
-            """A frame that is worth receiving into place has begun, or ended."""
+            """A frame that is worth reading in larger pieces has begun, or ended."""
 
 
 class State(IntEnum):
@@ -88,16 +98,15 @@ TRANSITIONS: dict[tuple[State, int], State] = {
     (State.CLOSING, Event.VIOLATION): State.CLOSED,
     (State.CLOSING, Event.EOF): State.CLOSED,
 }
+# The same by one number: as a key an enum's member is hashed by a function in Python.
+_NEXT = {state << 2 | event: after for (state, event), after in TRANSITIONS.items()}
 
 # To look up a member of an enum costs 70 ns before Python 3.12, a global 15.
+_OPEN: State = State.OPEN
 _CLOSED: State = State.CLOSED
 
-# A frame with so much to come is received into place; below that, the copy is cheaper than
-# the bookkeeping.
-LARGE = 16 * 1024
-# The room that is made for what comes of it: as much again as has come, within these bounds. A
-# peer that declares much and sends little has us hold so much, and not what it declared.
-_ROOM, _MOST_ROOM = 64 * 1024, 256 * 1024
+# A frame of so much is read in larger pieces: it takes two reads in any case.
+LARGE = 128 * 1024
 # What has no limit: more than a frame can have (RFC 6455 §5.2).
 _UNLIMITED = 1 << 64
 
@@ -166,8 +175,10 @@ def _parse_close(payload: bytes) -> tuple[int, str]:
         raise InvalidPayload("Close with a reason that is not UTF-8 (RFC 6455 §8.1)") from None
 
 
-class Session:
+class Session(FrameParser):
     """One side of an open WebSocket connection (RFC 6455 §5 to §7).
+
+    It is a parser that knows what its frames mean; bytes go in by `feed`.
 
     Args:
         events: Is called for what the peer sends, and for what is to be sent.
@@ -184,17 +195,14 @@ class Session:
 
     __slots__ = (
         "_assembly",
-        "_deliver",
         "_events",
         "_final",
         "_fragments",
         "_in_parts",
-        "_in_place",
+        "_large",
         "_max_fragments",
         "_max_message",
-        "_parser",
         "_room",
-        "_start",
         "client",
         "state",
     )
@@ -211,49 +219,25 @@ class Session:
         max_fragments: int,
         in_parts: bool = False,
     ) -> None:
+        self._max_message = self._room = _UNLIMITED if in_parts else max_message
+        super().__init__(masked=not client, room=self._room)
         self._events = events
         self._deliver: Deliver = events.message_received
         if in_parts:
             self._deliver = self._whole_part
         self.client = client
         self._in_parts = in_parts
-        self._max_message = self._room = _UNLIMITED if in_parts else max_message
         self._max_fragments = _UNLIMITED if in_parts else max_fragments
-        self._parser = FrameParser(self, masked=not client, room=self._room)
         self._fragments = 0
         self._final = False
-        self._in_place = False
-        # Where the vacancy begins, while a frame is received in place.
-        self._start = 0
+        self._large = False
         self._assembly: Assembly | None = None
-        self.state = State.OPEN
+        self.state = _OPEN
 
     # ---- bytes from the peer ----
 
-    def feed(self, data: bytes) -> bool:
-        """Take the next bytes from the peer; `b""` goes on after a stop.
-
-        Returns:
-            Whether bytes are in hand that were not parsed: call again, with nothing, later.
-        """
-        if self.state is _CLOSED:
-            return False
-        try:
-            more = self._parser.feed(data)
-        except ProtocolError as error:
-            self.fail(error)
-            return False
-        if self.state is _CLOSED:
-            self._parser.drop()
-            return False
-        return more
-
-    def keep(self, data: bytes) -> None:
-        """Keep the next bytes from the peer for a later `feed`."""
-        self._parser.keep(data)
-
     def message(self, head: int, payload: bytes | bytearray) -> bool | None:
-        """Deliver a message of one whole frame. Hot; called by the parser."""
+        """Deliver a message of one whole frame, as `feed` does with those below 64 KiB."""
         if head == 0x81:
             try:
                 text = payload.decode()
@@ -267,25 +251,24 @@ class Session:
 
     def frame_too_big(self, length: int) -> ProtocolError:
         """Return the error for a frame with which its message passes the limit."""
-        used = self._room - self._parser.room
+        used = self._room - self.room
         return MessageTooBig(used + length, self._max_message)
 
     def frame_began(self, head: int, length: int) -> None:
         """Begin a message, or go on with it; called by the parser."""
         opcode = head & 0x0F
-        if opcode != Opcode.CONTINUATION:
-            self._assembly = self._assemble(opcode == Opcode.TEXT)
+        if opcode != CONTINUATION:
+            self._assembly = self._assemble(opcode == TEXT)
             self._fragments = 0
         self._fragments += 1
         if self._fragments > self._max_fragments:
             raise ProtocolError(1008, f"message of over {self._max_fragments} fragments")
         self._final = head >= FIN
-        parser = self._parser
-        parser.heads = self._heads[not self._final]
-        parser.room = self._room if self._final else parser.room - length
-        if length >= LARGE and isinstance(self._assembly, WholeBinary):
-            self._start = len(self._assembly.stored)
-            self._receive_in_place(True)
+        self.heads = self._heads[not self._final]
+        self.room = self._room if self._final else self.room - length
+        if length >= LARGE and not self._in_parts:
+            keep_ready(length)
+            self._say_large(True)
 
     def _assemble(self, text: bool) -> Assembly:
         if self._in_parts:
@@ -296,16 +279,12 @@ class Session:
 
     def frame_part(self, data: bytes | bytearray) -> bool | None:
         """Take the next bytes of the message; called by the parser."""
-        if self._in_place:
-            stored = self._stored()
-            stored[self._start :] = b""  # the vacancy is for what does not come here
-            self._start += len(data)
-        return self._take(data, self._final and not self._parser.remaining)
+        return self._take(data, self._final and not self.remaining)
 
     def frame_ended(self) -> bool | None:
         """Deliver the message if that was its last frame; called by the parser."""
-        if self._in_place:
-            self._receive_in_place(False)
+        if self._large:
+            self._say_large(False)
         if not self._final or self._assembly is None:
             return False  # it goes on, or was delivered with its last part
         return self._take(b"", True)
@@ -315,67 +294,41 @@ class Session:
         assert assembly is not None
         if final:
             self._assembly = None
-            if self._in_place:
-                self._receive_in_place(False)
+            if self._large:
+                self._say_large(False)
         return assembly.take(data, final)
 
-    def _receive_in_place(self, begun: bool) -> None:
-        self._in_place = begun
+    def _say_large(self, begun: bool) -> None:
+        self._large = begun
         self._events.large_frame(begun)
 
     def control(self, head: int, payload: bytes | bytearray) -> bool | None:
         """Handle a control frame; called by the parser."""
         opcode, payload = head & 0x0F, bytes(payload)
-        if opcode == Opcode.PING:
+        if opcode == PING:
             # "Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in response,
             # unless it already received a Close frame" (RFC 6455 §5.5.2). After our own Close
             # nothing is sent either: the peer must not expect it.
-            if self.state is State.OPEN:
-                return self._events.ping_received(payload) or self.state is _CLOSED
+            if self.state is _OPEN:
+                return self._events.ping_received(payload) or self.ended
             return False
-        if opcode == Opcode.PONG:
-            return self._events.pong_received(payload) or self.state is _CLOSED
+        if opcode == PONG:
+            return self._events.pong_received(payload) or self.ended
         code, reason = _parse_close(payload)
-        if self.state is State.OPEN:
+        if self.state is _OPEN:
             # "If an endpoint receives a Close frame and did not previously send a Close frame,
             # the endpoint MUST send a Close frame in response [...] the endpoint typically
             # echos the status code it received" (RFC 6455 §5.5.1); and the reason, which
             # browsers show to their user as ours.
-            self._write(Opcode.CLOSE, payload)
+            self._write(CLOSE, payload)
         self._move(Event.CLOSE_RECEIVED)
         self._events.close_received(code, reason)
         return True
 
     def eof(self) -> None:
         """The peer will send nothing more (RFC 6455 §7.1.5)."""
-        if self.state is not State.CLOSED:
+        if self.state is not _CLOSED:
             self._move(Event.EOF)
-
-    # ---- a large frame, received into place ----
-
-    def vacancy(self) -> memoryview:
-        """Return where the next bytes of the large frame that has begun belong.
-
-        The view must be released before anything else is called here.
-        """
-        stored, start = self._stored(), self._start
-        if start == len(stored):
-            room = max(_ROOM, min(start, _MOST_ROOM))
-            stored += bytes(min(room, self._parser.remaining))
-        return memoryview(stored)[start:]
-
-    def filled(self, count: int) -> None:
-        """Take `count` bytes that were received into `vacancy()`."""
-        stored, start = self._stored(), self._start
-        self._start = end = start + count
-        if len(stored) - end > end:
-            del stored[end:]  # who sends little has us hold no room for much
-        self._parser.received_into(stored, start, count)
-
-    def _stored(self) -> bytearray:
-        assembly = self._assembly
-        assert isinstance(assembly, WholeBinary), "no other is received in place"
-        return assembly.stored
 
     # ---- to the peer ----
 
@@ -395,7 +348,7 @@ class Session:
             TypeError: The payload is not bytes-like.
             ValueError: It has over 125 bytes (RFC 6455 §5.5).
         """
-        self._write(Opcode.PING, _control_payload(payload))
+        self._write(PING, _control_payload(payload))
 
     def pong(self, payload: BytesLike) -> None:
         """Write a pong: the answer to a ping, or unsolicited (RFC 6455 §5.5.3).
@@ -404,7 +357,7 @@ class Session:
             TypeError: The payload is not bytes-like.
             ValueError: It has over 125 bytes (RFC 6455 §5.5).
         """
-        self._write(Opcode.PONG, _control_payload(payload))
+        self._write(PONG, _control_payload(payload))
 
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake (RFC 6455 §7.1.2); only in state `OPEN`.
@@ -414,7 +367,7 @@ class Session:
             ValueError: The code must not be sent, or the reason is too long.
         """
         payload = check_close(code, reason)
-        self._write(Opcode.CLOSE, payload)
+        self._write(CLOSE, payload)
         self.mute()
         self._move(Event.CLOSE_SENT)
 
@@ -439,7 +392,7 @@ class Session:
         """
         if self.state is State.OPEN:
             payload = check_close(error.code, cut_reason(error.reason))
-            self._write(Opcode.CLOSE, payload)
+            self._write(CLOSE, payload)
         self._move(Event.VIOLATION)
         self._events.violated(error)
 
@@ -447,12 +400,12 @@ class Session:
         self._events.write(pack_frame(FIN | opcode, payload, self.client))
 
     def _move(self, event: int) -> None:
-        self.state = TRANSITIONS[self.state, event]
-        if self.state is State.CLOSED:
+        self.state = state = _NEXT[self.state << 2 | event]
+        if state is _CLOSED:
             # Whoever holds on to a connection that has ended does not hold half a message, nor
             # what a pause has left.
             self._assembly = None
-            self._parser.drop()
+            self.drop()
 
 
 def _drop(*message: Any) -> None:

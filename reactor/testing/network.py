@@ -14,7 +14,7 @@ import time
 from collections import deque
 
 from ..loop.reactor import EVENT_READ, EVENT_WRITE
-from ..protocol.http import http_date
+from ..protocol.answer import http_date
 from .memory import MemorySocket
 
 TYPE_CHECKING = False

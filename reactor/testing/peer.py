@@ -218,7 +218,7 @@ class Speaker:
         raise AssertionError(f"the server broke the protocol: {error}") from error
 
     def large_frame(self, begun: bool) -> None:
-        """Nothing: this end does not receive into place."""
+        """Nothing: this end has no socket to read from."""
 
 
 class Peer(Speaker):

@@ -37,14 +37,12 @@ def integer(data: bytes) -> Masked:
 def lanes(data: bytes) -> Masked:
     masked = bytearray(data)
     for lane, byte in zip(masking._LANES, KEY):
-        masked[lane] = masked[lane].translate(masking.TABLES[byte])
+        masked[lane] = masked[lane].translate(masking.tables()[byte])
     return masked
 
 
 def loop(data: bytes) -> Masked:
-    masked = bytearray(data)
-    masking._mask_region_by_loop(masked, 0, len(masked), KEY)
-    return masked
+    return masking._mask_by_loop(data, KEY)
 
 
 def chosen(data: bytes) -> Masked:
@@ -104,7 +102,7 @@ def main(budget: int = 1 << 20, compiled: Sequence[Made] = ()) -> None:
 def steps() -> dict[str, Callable[[], object]]:
     """What goes over a block of bytes in C, each with the name that the table has for it."""
     data = bytes(range(256)) * (BLOCK // 256)
-    buffer, table, fourth = bytearray(data), masking.TABLES[0x37], masking._LANES[1]
+    buffer, table, fourth = bytearray(data), masking.tables()[0x37], masking._LANES[1]
     lane, number = buffer[fourth], int.from_bytes(data, "little")
     mask, view, text = number >> 3, memoryview(data), data.decode("latin-1")
 

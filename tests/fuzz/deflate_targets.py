@@ -325,7 +325,7 @@ def fed(options: int, pieces: Iterable[bytes]) -> ExtendedRecorder:
             raise Finding(f"feeding raised {error!r} after {recorder.events[-3:]}") from error
         if session._rest is not None:
             raise Finding(f"nothing is said of what is left, after {recorder.events[-3:]}")
-        frame = len(session._frame or b"")
+        frame = len(session._gathered or b"")
         if frame > 2 * LIMIT or held(session) - frame > LIMIT + LEFT:
             raise Finding(f"{held(session)} bytes, {frame} of a frame, are kept, limit {LIMIT}")
     check_events(recorder, LIMIT)

@@ -17,8 +17,8 @@ from reactor.protocol import (
     deflate,
     extensions,
     forwarded,
-    handshake,
     http,
+    locations,
     proxies,
     quoting,
     response,
@@ -93,7 +93,7 @@ def counts_each_fragment_by_itself(plant: pytest.MonkeyPatch) -> None:
 
     def alone(self: Session, head: int, length: int) -> None:
         frame_began(self, head, length)
-        self._parser.room = self._max_message
+        self.room = self._max_message
 
     plant.setattr(Session, "frame_began", alone)
 
@@ -116,7 +116,7 @@ def decodes_strictly(plant: pytest.MonkeyPatch) -> None:
         ]
         return b"".join(raw).decode()
 
-    plant.setattr(handshake, "unquote", strict)
+    plant.setattr(locations, "unquote", strict)
 
 
 def finds_the_end_of_a_head_in_one_piece_alone(plant: pytest.MonkeyPatch) -> None:

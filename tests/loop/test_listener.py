@@ -13,7 +13,13 @@ import pytest
 
 from reactor import Reactor
 from reactor.loop import listener as module
-from reactor.loop.listener import Listener, inherited_sockets, listen, listen_unix
+from reactor.loop.listener import (
+    INHERITS,
+    Listener,
+    inherited_sockets,
+    listen,
+    listen_unix,
+)
 from reactor.testing import FakeClock
 
 from .helpers import PATIENCE, CountingSelector, descriptors, run_python, turn_until
@@ -139,6 +145,74 @@ def test_no_more_than_sixteen_are_accepted_in_a_step(owner: Owner) -> None:
         turn(owner)
         counts.append(len(owner.accepted))
     assert counts == [16, 32, 40]
+
+
+def test_of_those_who_come_one_by_one_each_is_accepted_without_a_look_for_another(
+    owner: Owner, faulty: Faulty
+) -> None:
+    looks = []
+    for _ in range(12):
+        before = faulty.accepts
+        owner.connect()
+        turn(owner)
+        looks.append(faulty.accepts - before)
+    assert len(owner.accepted) == 12
+    assert looks == [2, 1, 1, 1, 1, 1, 1, 1, 1, 2, 1, 1]
+
+
+def test_a_crowd_that_comes_after_single_ones_is_accepted_faster_and_faster(
+    owner: Owner, faulty: Faulty
+) -> None:
+    for _ in range(2):
+        owner.connect()
+        turn(owner)
+    owner.connect(160)
+    most, before = [], 2
+    while before < 162:
+        turn(owner)
+        most.append(len(owner.accepted) - before)
+        before = len(owner.accepted)
+    assert sorted(set(most[:-1])) == [1, 2, 4, 8, 16]
+    assert most[:-1] == sorted(most[:-1])
+    turn(owner)
+    owner.connect(3)
+    turn(owner)
+    assert len(owner.accepted) == 165
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        "AF_INET",
+        pytest.param("AF_INET6", marks=needs_ipv6),
+        pytest.param("AF_UNIX", marks=needs_unix),
+    ],
+)
+def test_who_is_accepted_is_as_socket_accept_would_have_it(
+    reactor: Reactor, tmp_path: pathlib.Path, family: str
+) -> None:
+    kind = getattr(socket, family)
+    if family == "AF_UNIX":
+        sock = listen_unix(f"{tmp_path}/socket")
+    else:
+        sock = listen(("127.0.0.1" if family == "AF_INET" else "::1", 0))[0]
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    owner = Owner(reactor, sock)
+    owner.connect()
+    turn(owner)
+    theirs, ours = owner.accepted[0], owner.clients[0]
+    assert owner.addresses == [ours.getsockname()]
+    assert (theirs.family, theirs.type, theirs.proto) == (kind, sock.type, sock.proto)
+    assert theirs.getpeername() == ours.getsockname()
+    assert not os.get_inheritable(theirs.fileno())
+    if family != "AF_UNIX" and INHERITS:
+        assert theirs.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    ours.send(b"x")
+    theirs.setblocking(True)
+    assert theirs.recv(9) == b"x"
+    theirs.close()
+    assert ours.recv(9) == b""
+    owner.close()
 
 
 def test_within_a_budget_one_is_accepted_and_the_others_when_there_is_time(

@@ -67,6 +67,19 @@ def load(reactor: Reactor, clock: FakeClock) -> Load:
     return Load(reactor, clock)
 
 
+def test_a_descriptor_that_nobody_waits_for_is_passed_over(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As `epoll` reports one that was closed here, and is open in another process.
+    load.socket("one", 0)
+    selector = load.reactor._selector
+    ready = selector.poll(0)
+    assert len(ready) == 1
+    monkeypatch.setattr(selector, "poll", lambda timeout: [(1 << 30, EVENT_READ), *ready])
+    load.reactor.step()
+    assert load.calls == ["one"]
+
+
 # ---- the report ----
 
 

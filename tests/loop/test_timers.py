@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gc
+import heapq
+import importlib.util
 import random
+import sys
+import types
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -13,7 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from reactor import Reactor
-from reactor.loop.timers import Deadline, Timer, TimerQueue
+from reactor.loop import timers
+from reactor.loop.timers import SMALL, Deadline, Timer, TimerQueue
 from reactor.testing import FakeClock, MemorySelector
 
 if TYPE_CHECKING:
@@ -169,7 +174,7 @@ class QueueAgainstAList(RuleBasedStateMachine):
         assert self.queue.next_when() == min((entry[0] for entry in self.model), default=None)
         assert all(entry[2].active for entry in self.model)
         assert not any(timer.active for timer in self.over)
-        assert len(self.queue.heap) <= 2 * len(self.model) + TimerQueue._SMALL
+        assert len(self.queue.heap) <= 2 * len(self.model) + SMALL
 
 
 TestTheQueueAgainstAList = QueueAgainstAList.TestCase
@@ -486,3 +491,35 @@ def test_a_deadline_that_is_cancelled_is_not_called(reactor: Reactor, clock: Fak
         reactor.step()
     assert calls == []
     assert reactor.next_timeout() is None
+
+
+@pytest.mark.parametrize("module", [None, types.SimpleNamespace(**vars(heapq))])
+def test_a_queue_is_the_same_by_either_module(
+    monkeypatch: pytest.MonkeyPatch, module: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, "_heapq", module)
+    spec = importlib.util.spec_from_file_location("reactor.loop.timers_again", timers.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    assert again.heappush is heapq.heappush
+
+
+def test_the_timer_of_a_deadline_can_be_given_away(reactor: Reactor, clock: FakeClock) -> None:
+    watched = Watched()
+    alive = weakref.ref(watched)
+    calls: list[str] = []
+    deadline = Deadline(reactor, 10, watched.__repr__)
+    timer = deadline.give_away()
+    del watched
+    gc.collect()
+    assert alive() is None, "its function is let go"
+    assert (timer.active, timer.when) == (True, clock.now + 10)
+    timer.fn = lambda: calls.append("another")
+    clock.advance(10)
+    reactor.step()
+    assert calls == ["another"]
+    clock.advance(100)
+    reactor.step()
+    assert calls == ["another"]

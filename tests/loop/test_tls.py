@@ -718,6 +718,22 @@ def test_a_cork_does_not_hold_back_much(reactor: Reactor) -> None:
     assert not end.transport.write(b"little")
 
 
+def test_what_somebody_else_has_put_into_the_cork_counts(reactor: Reactor) -> None:
+    end, peer = meet(reactor)
+    end.transport.cork()
+    assert end.transport.write(b"before")
+    assert end.transport.corked == [b"before"]
+    end.transport.corked.append(b"behind")
+    end.transport.buffered += 6
+    assert end.transport.buffered == 12
+    assert end.transport.spill()
+    assert end.transport.corked == [b"before", b"behind"], "it is not much"
+    end.transport.uncork()
+    assert end.transport.buffered == 0
+    peer.turn()
+    assert peer.plain == b"beforebehind"
+
+
 def test_a_peer_that_does_not_read_fills_the_queue_and_drains_it_later(
     reactor: Reactor, clock: FakeClock
 ) -> None:
@@ -1382,7 +1398,7 @@ def test_an_idle_connection_makes_no_turns(real: Reactor) -> None:
     turn_until(real, lambda: server.log and end.log)
     server.transport.write(b"x" * 1_000_000)
     turn_until(real, lambda: len(end.input) == 1_000_000)
-    selector = real._selector
+    selector = real._selector.selector
     assert isinstance(selector, CountingSelector)
     real.step(0)
     before = selector.turns

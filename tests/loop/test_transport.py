@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reactor import InvalidState, Reactor
-from reactor.loop.transport import HIGH_WATER, LOW_WATER, READ_SIZE, Transport
+from reactor.loop.transport import HIGH_WATER, LARGE_READ, LOW_WATER, READ_SIZE, Transport
 from reactor.testing import FakeClock, MemorySelector, MemorySocket, memory_pair
 
 from .helpers import PATIENCE, run_python, turn_until
@@ -71,24 +71,6 @@ class End:
             return self.transport.write(data)
         finally:
             self.inside = False
-
-
-class Buffer:
-    """A place for input."""
-
-    def __init__(self, room: int) -> None:
-        self.data = bytearray()
-        self.spare = bytearray(room)
-        self.counts: list[int] = []
-
-    def vacancy(self) -> memoryview:
-        return memoryview(self.spare)
-
-    def filled(self, count: int) -> None:
-        self.counts.append(count)
-        self.data += self.spare[:count]
-        self.spare.append(0)  # a BufferError if the view were still held
-        self.spare.pop()
 
 
 @pytest.fixture
@@ -208,6 +190,29 @@ def test_who_is_paused_by_an_earlier_callback_of_the_step_is_not_read(
     assert ends[1].input == b"x"
 
 
+def test_who_is_paused_by_what_has_left_is_not_read(
+    reactor: Reactor, end: End, peer: MemorySocket
+) -> None:
+    peer.capacity = 1
+    assert end.write(b"abc")
+    end.on_emptied = end.transport.pause
+    peer.capacity = 10
+    peer.send(b"x")
+    reactor.step(0)
+    assert (end.log, end.input) == (["emptied"], b"")
+    end.transport.resume()
+    reactor.step(0)
+    assert end.input == b"x"
+
+
+def test_what_is_ready_for_nothing_that_is_waited_for_is_left_alone(
+    end: End, peer: MemorySocket
+) -> None:
+    peer.send(b"x")
+    end.transport._ready(0)
+    assert end.log == []
+
+
 def test_reading_and_writing_can_be_waited_for_at_once(
     reactor: Reactor, end: End, peer: MemorySocket
 ) -> None:
@@ -252,50 +257,29 @@ def test_who_is_closed_while_its_queue_leaves_is_not_read(
 
 
 @pytest.mark.parametrize("error", [BlockingIOError(), InterruptedError()])
-@pytest.mark.parametrize("into_place", [False, True])
 def test_a_read_that_finds_nothing_changes_nothing(
-    reactor: Reactor, end: End, error: OSError, into_place: bool
+    reactor: Reactor, end: End, error: OSError
 ) -> None:
     sock: Any = end.transport.sock
-    place = Buffer(8)
-    if into_place:
-        end.transport.place = place
     sock.failure = error
     reactor.step(0)
     sock.failure = None
     assert end.log == []
-    assert place.counts == [0] * into_place
     assert not end.transport.closed
 
 
-def test_input_goes_into_its_place_while_there_is_one(
+def test_no_more_is_read_at_once_than_is_asked_for(
     reactor: Reactor, end: End, peer: MemorySocket
 ) -> None:
-    place = Buffer(4)
-    end.transport.place = place
+    assert end.transport.read_size == READ_SIZE
+    end.transport.read_size = 4
     peer.send(b"abcdef")
     reactor.step(0)
-    assert (bytes(place.data), end.input) == (b"abcd", b"")
-    end.transport.place = None
+    assert end.input == b"abcd"
+    end.transport.read_size = LARGE_READ
+    peer.send(b"x" * LARGE_READ)
     reactor.step(0)
-    assert (bytes(place.data), end.input) == (b"abcd", b"ef")
-    end.transport.place = place
-    peer.close()
-    reactor.step(0)
-    assert place.counts == [4, 0]
-    assert end.errors == [None]
-    assert end.transport.place is None
-
-
-def test_the_place_is_told_when_the_connection_is_lost(
-    reactor: Reactor, end: End, peer: MemorySocket
-) -> None:
-    place = Buffer(4)
-    end.transport.place = place
-    peer.reset()
-    reactor.step(0)
-    assert place.counts == [0]
-    assert [type(error) for error in end.errors] == [ConnectionResetError]
+    assert end.input == b"abcdef" + b"x" * (LARGE_READ - 2)
 
 
 # ---- output ----
@@ -978,17 +962,13 @@ def test_a_cork_over_a_lost_peer_is_dropped(end: End, reactor: Reactor) -> None:
     assert end.errors == [PIPE]
 
 
-@pytest.mark.parametrize("place", [False, True])
 def test_finish_sends_what_is_queued_then_fin_and_drops_input_until_the_peers(
-    reactor: Reactor, end: End, peer: MemorySocket, place: bool
+    reactor: Reactor, end: End, peer: MemorySocket
 ) -> None:
     peer.capacity = 2
     end.transport.cork()
     end.write(b"abc")
     end.transport.pause()
-    buffer = Buffer(8)
-    if place:
-        end.transport.place = buffer
     for _ in range(2):
         end.transport.finish()
     assert end.transport.reading
@@ -1001,7 +981,7 @@ def test_finish_sends_what_is_queued_then_fin_and_drops_input_until_the_peers(
     assert (peer.recv(9), peer.input_ended) == (b"c", True)
     peer.send(b"nor this")
     reactor.step(0)
-    assert (end.log, buffer.counts) == ([], [])
+    assert end.log == []
     peer.close()
     reactor.step(0)
     assert (end.log, end.errors) == (["gone"], [None])
@@ -1043,6 +1023,88 @@ def test_finish_drops_no_more_than_it_has_to(
         reactor.step(0)
     assert steps == 5
     assert (end.log, end.errors) == (["gone"], [None])
+
+
+@pytest.mark.parametrize("state", ["", "corked", "paused", "its end unread"])
+def test_a_finish_at_once_closes_behind_the_last_words(
+    reactor: Reactor, end: End, peer: MemorySocket, state: str
+) -> None:
+    if state == "corked":
+        end.transport.cork()
+    if state == "paused":
+        end.transport.pause()
+    if state == "its end unread":
+        peer.shutdown(socket.SHUT_WR)
+    end.write(b"last words")
+    end.transport.finish(at_once=True)
+    assert (end.log, end.errors) == (["gone"], [None])
+    assert (peer.recv(99), peer.input_ended) == (b"last words", True)
+    assert not end.transport.broken
+    end.transport.finish(at_once=True)
+    reactor.step(0)
+    assert end.log == ["gone"]
+
+
+def test_a_finish_at_once_with_unread_input_waits_for_the_peers_end(
+    reactor: Reactor, end: End, peer: MemorySocket
+) -> None:
+    peer.send(b"x" * (5 * READ_SIZE))
+    end.transport.finish(at_once=True)
+    assert peer.input_ended
+    for number in (2, 3, 4):
+        reactor.step(0)
+        assert end.transport.tally.bytes_received == number * READ_SIZE
+        assert end.log == []
+    reactor.step(0)
+    assert (end.log, end.errors) == (["gone"], [None]), "more than what is dropped at most"
+
+
+def test_a_finish_at_once_with_a_queue_waits_for_the_peer(
+    reactor: Reactor, end: End, peer: MemorySocket
+) -> None:
+    peer.capacity = 2
+    end.write(b"abc")
+    end.transport.finish(at_once=True)
+    reactor.step(0)
+    assert (end.log, peer.input_ended) == ([], False)
+    peer.capacity = 3
+    reactor.step(0)
+    assert (end.log, peer.input_ended) == ([], True)
+    peer.close()
+    reactor.step(0)
+    assert (end.log, end.errors) == (["gone"], [None])
+
+
+@pytest.mark.parametrize("state", ["", "corked"])
+def test_a_finish_at_once_of_one_that_is_reset_ends_it_once(
+    reactor: Reactor, end: End, peer: MemorySocket, state: str
+) -> None:
+    if state:
+        end.transport.cork()
+        end.write(b"last words")
+    peer.reset()
+    end.transport.finish(at_once=True)
+    for _ in range(3):
+        reactor.step(0)
+    errors = [getattr(error, "errno", None) for error in end.errors]
+    assert errors == [errno.ECONNRESET]
+
+
+@pytest.mark.parametrize("behind", [0, 1, 200_000])
+def test_last_words_are_not_taken_back_from_a_peer_that_has_said_too_much(
+    behind: int,
+) -> None:
+    with Reactor() as reactor, socket.create_server(("127.0.0.1", 0)) as listener:
+        with socket.create_connection(listener.getsockname()) as peer:
+            peer.settimeout(PATIENCE)
+            end = End(reactor, listener.accept()[0])
+            peer.sendall(b"x" * behind)
+            end.write(b"last words")
+            end.transport.finish(at_once=True)
+            assert end.errors == ([] if behind else [None])
+            assert peer.recv(99) == b"last words"
+            assert peer.recv(99) == b""
+        turn_until(reactor, lambda: end.errors == [None])
 
 
 def test_abort_cuts_a_finish_short(reactor: Reactor, end: End, peer: MemorySocket) -> None:

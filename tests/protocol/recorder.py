@@ -111,19 +111,6 @@ class Recorder:
         while more:
             more = self.session.feed(b"")
 
-    def receive(self, data: bytes) -> None:
-        """Feed as a transport does that receives large frames into place."""
-        while data:
-            if not self.large:
-                self.feed(data)
-                return
-            view = self.session.vacancy()
-            count = min(len(view), len(data))
-            view[:count] = data[:count]
-            view.release()
-            self.session.filled(count)
-            data = data[count:]
-
     @property
     def joined(self) -> tuple[list[Event], str | bytes]:
         """The events, with a message for its parts; and what has come of an unfinished one."""
@@ -147,10 +134,10 @@ class Recorder:
 
 def held(session: Session) -> int:
     """Return how many bytes of input a session holds."""
-    parser, assembly = session._parser, session._assembly
-    size = len(parser._unparsed) - parser._pos
+    assembly = session._assembly
+    size = len(session._unparsed) - session._pos
     if isinstance(assembly, WholeBinary):
-        size += len(assembly.stored)
+        size += len(assembly._stored.getbuffer())
     elif isinstance(assembly, WholeText):
         size += sum(map(len, assembly._pieces))
     return size + len(getattr(assembly, "_undecoded", b""))
@@ -180,14 +167,6 @@ def in_pieces(new: Callable[[], Recorder], pieces: Iterable[bytes]) -> Recorder:
     return recorder
 
 
-def received(new: Callable[[], Recorder], pieces: Iterable[bytes]) -> Recorder:
-    """Feed pieces as a transport does: large frames go into place."""
-    recorder = new()
-    for piece in pieces:
-        recorder.receive(piece)
-    return recorder
-
-
 def kept(new: Callable[[], Recorder], pieces: Iterable[bytes]) -> Recorder:
     """Feed as a paused connection does: all is kept, and parsed when it goes on."""
     recorder = new()
@@ -213,10 +192,8 @@ def every_way(
     """
     single = byte_by_byte(data)
     yield "byte by byte", in_pieces(new, single)
-    yield "byte by byte, into place", received(new, single)
     yield "byte by byte, kept", kept(new, single)
     for place in range(1, len(data)) if places is None else places:
         pieces = cut(data, [place])
         yield f"cut at {place}", in_pieces(new, pieces)
-        yield f"cut at {place}, into place", received(new, pieces)
         yield f"cut at {place}, kept", kept(new, pieces)

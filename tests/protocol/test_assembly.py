@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor.errors import InvalidPayload
-from reactor.protocol.assembly import BinaryParts, TextParts, WholeBinary, WholeText, not_utf8
+from reactor.protocol import assembly
+from reactor.protocol.assembly import (
+    BinaryParts,
+    TextParts,
+    WholeBinary,
+    WholeText,
+    keep_ready,
+    not_utf8,
+)
 
 from .recorder import byte_by_byte, cut
 from .streams import NOT_UTF8
@@ -106,14 +114,43 @@ def test_pieces_of_nothing_leave_no_object() -> None:
     assert assembly._pieces == ["☃"]
 
 
-def test_what_is_received_into_its_place_is_part_of_the_message() -> None:
-    told = Told()
-    assembly = WholeBinary(told)
-    assembly.take(b"ab", False)
-    assembly.stored += b"cd"
-    assembly.take(b"ef", False)
-    assembly.take(b"", True)
-    assert told.calls == [(b"abcdef",)]
+@pytest.mark.parametrize("kind", [WholeText, WholeBinary])
+def test_nothing_of_a_message_is_kept_while_it_is_delivered(
+    kind: Callable[[Any], Any],
+) -> None:
+    def deliver(message: str | bytes) -> None:
+        assert len(message) == 10_000
+        assert whole._pieces == [] if kind is WholeText else whole._stored.closed
+
+    whole = kind(deliver)
+    whole.take(9_999 * b"a", False)
+    whole.take(b"a", True)
+
+
+# ---- memory that is kept ready ----
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the blocks that are asked for, and of a first one that cannot be had."""
+    sizes: list[int] = []
+
+    def block(size: int) -> None:
+        sizes.append(size)
+        if len(sizes) == 1:
+            raise MemoryError
+
+    monkeypatch.setattr(assembly, "bytes", block, raising=False)
+    monkeypatch.setattr(assembly, "_ready", 0)
+    return sizes
+
+
+def test_the_memory_of_a_few_messages_is_kept_ready_once_for_each_larger_size(
+    asked: list[int],
+) -> None:
+    for length in (1000, 1000, 999, 2000, 1 << 20, 1 << 40, 1 << 62):
+        keep_ready(length)
+    assert asked == [8000, 16_000, 8 << 20]
 
 
 # ---- in parts ----

@@ -863,6 +863,96 @@ STREAMS = [
 ]
 
 
+# ---- whole messages, with one call ----
+
+
+def told(codec: Codec, *parts: bytes, at_once: bool) -> tuple[object, ...]:
+    """What becomes of a message: what it stands for, or the error."""
+    try:
+        if not at_once:
+            return (inflated(codec, *parts),)
+        decoded = codec.decode_whole(Opcode.TEXT, RSV1, b"".join(parts))
+        if isinstance(decoded, bytes):
+            assert len(decoded) < PIECE
+            return (decoded,)
+        assert decoded is not None
+        pieces = list(decoded)
+        assert all(0 < len(piece) <= PIECE for piece in pieces)
+        return (b"".join(pieces),)
+    except ProtocolError as error:
+        return type(error), error.code, str(error)
+
+
+def assert_same_at_once(messages: list[bytes]) -> None:
+    """Whatever has come, the next message is the same in either way."""
+    for answered in ("", "server_no_context_takeover"):
+        one, other = client(answered), client(answered)
+        for message in [*messages, HELLO, bytes.fromhex("f200110000"), HELLO]:
+            outcome = told(one, message, at_once=False)
+            assert told(other, message, at_once=True) == outcome
+            if len(outcome) > 1:
+                break  # the connection fails
+            mine, its = vars(one).get("_inflater"), vars(other).get("_inflater")
+            assert (mine is None) is (its is None)
+
+
+@pytest.mark.parametrize("parts", ENDS.values(), ids=ENDS)
+def test_a_message_ends_at_once_where_it_does_in_parts(parts: list[bytes]) -> None:
+    assert_same_at_once([b"".join(parts)])
+    assert_same_at_once([HELLO, b"".join(parts)])
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE])
+def test_a_message_at_once_is_a_piece_or_pieces(size: int) -> None:
+    for data in (bytes(size), (TEXT * 2)[:size], NOISE[:size]):
+        assert_same_at_once([packed(data) if size else b"\x00", ended(data) + b"\x00"])
+
+
+def test_streams_and_errors_are_the_same_at_once() -> None:
+    streams = b"".join((ended(b"one, "), ended(b"two, "), packed(b"three, "), TAIL))
+    assert_same_at_once([streams + ended(TEXT) + packed(b"!"), BFINAL])
+    assert_same_at_once([ended(b"") * 20 + b"\x00"])
+    assert_same_at_once([b"\x07"])
+    for message in (DYNAMIC, STORED, STATIC):
+        for end in range(1, len(message) + 1):
+            assert_same_at_once([message[:end]])
+
+
+@settings(max_examples=400)
+@given(data=st.data())
+def test_whatever_comes_it_is_the_same_at_once(data: st.DataObject) -> None:
+    messages = []
+    for _ in range(data.draw(st.integers(1, 3))):
+        message = bytearray(data.draw(st.sampled_from(STREAMS)))
+        for at in data.draw(st.lists(st.integers(0, 8 * len(message) - 1), max_size=2)):
+            message[at >> 3] ^= 1 << (at & 7)
+        messages.append(bytes(message[: data.draw(st.integers(1, len(message)))]))
+    assert_same_at_once(messages)
+
+
+def test_without_rsv1_a_message_is_not_decoded_at_once_either() -> None:
+    for codec in (client(), server()):
+        assert codec.decode_whole(Opcode.TEXT, 0, HELLO) is None
+        assert codec.decode_whole(Opcode.BINARY, RSV2 | RSV3, HELLO) is None
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_message_is_compressed_at_once_as_in_one_part(forgets: bool) -> None:
+    new: dict[str, Any] = {"server_no_context_takeover": forgets, "threshold": 100}
+    one, other = server(**new), server(**new)
+    chance = random.Random(3)
+    for _ in range(200):
+        data = TEXT[chance.randrange(100) :][: chance.choice([0, 1, 99, 100, 101, 5000])]
+        compress = chance.choice([None, True, False])
+        rsv = one.begin_encode(Opcode.TEXT, len(data), compress)
+        expected = None if rsv is None else (rsv, one.encode(data, True))
+        assert other.encode_whole(Opcode.TEXT, data, compress) == expected
+        # Messages in parts come between them.
+        if chance.random() < 0.2:
+            assert other.encode(data, False) == one.encode(data, False)
+            assert other.encode(b"", True) == one.encode(b"", True)
+
+
 # ---- decoding, with BFINAL ----
 
 

@@ -608,6 +608,48 @@ def test_a_codec_by_default_leaves_all_as_it_is() -> None:
     assert (codec.key, codec.params) == (None, ())
 
 
+def test_what_a_codec_does_with_a_whole_message_is_what_its_hooks_do() -> None:
+    asked: list[Any] = []
+
+    class Upper(Codec):
+        def begin_encode(self, *arguments: Any) -> int | None:
+            asked.append(arguments)
+            return None if arguments[2] is False else RSV1
+
+        def encode(self, data: bytes, final: bool) -> bytes:
+            asked.append(final)
+            return data.upper()
+
+        def begin_decode(self, *arguments: Any) -> bool:
+            asked.append(arguments)
+            return bool(arguments[1] == RSV1)
+
+        def decode(self, data: bytes, final: bool) -> list[bytes]:
+            asked.append(final)
+            return [data[:1].lower(), data[1:].lower()]
+
+    codec = Upper()
+    assert codec.encode_whole(1, b"abc", None) == (RSV1, b"ABC")
+    assert codec.encode_whole(2, b"abc", False) is None
+    decoded = codec.decode_whole(1, RSV1, b"ABC")
+    assert decoded is not None
+    assert not isinstance(decoded, bytes)
+    assert list(decoded) == [b"a", b"bc"]
+    assert codec.decode_whole(2, 0, b"ABC") is None
+    assert asked == [(1, 3, None), True, (2, 3, False), (1, RSV1), True, (2, 0)]
+
+
+def test_what_a_hook_yields_is_not_taken_for_the_whole() -> None:
+    class Slip(Codec):
+        def begin_decode(self, opcode: int, rsv: int) -> bool:
+            return True
+
+        def decode(self, data: bytes, final: bool) -> bytes:  # type: ignore[override]
+            return data  # and not `[data]`
+
+    assert not isinstance(Slip().decode_whole(1, 0, b"abc"), bytes)
+
+
 def test_a_codec_that_says_it_codes_messages_has_to_do_so() -> None:
     with pytest.raises(NotImplementedError):
         Codec().encode(b"", True)

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reactor.protocol import frames
+from reactor.protocol import codes, frames, masking
+from reactor.protocol.codes import Opcode
 from reactor.protocol.frames import (
-    CloseCode,
     Frame,
-    Opcode,
     as_bytes,
     pack_apart,
     pack_frame,
@@ -59,7 +58,7 @@ def test_a_client_s_frame_is_masked_with_a_key_of_its_own(length: int) -> None:
 
 
 def test_a_client_s_frame_uses_the_supply_of_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "new_key", lambda: KEY)
+    monkeypatch.setattr(masking.new_key, "numbers", iter([int.from_bytes(KEY, "little")]))
     assert pack_frame(0x81, b"Hello", masked=True) == masked(0x81, b"Hello", KEY)
 
 
@@ -279,17 +278,21 @@ def test_a_frame_shows_what_it_is(frame: Frame, shown: str) -> None:
     assert repr(frame) == shown
 
 
-def test_opcodes_and_close_codes_are_those_of_the_specification() -> None:
-    assert {code.name: code.value for code in Opcode} == {
-        "CONTINUATION": 0,
-        "TEXT": 1,
-        "BINARY": 2,
-        "CLOSE": 8,
-        "PING": 9,
-        "PONG": 10,
-    }
-    codes = {code.value for code in CloseCode}
-    assert codes == {*range(1000, 1004), *range(1005, 1016)}
+def test_the_plain_numbers_are_those_of_the_opcodes() -> None:
+    assert {name: getattr(frames, name) for name in Opcode.__members__} == Opcode.__members__
+
+
+def test_opcodes_and_close_codes_are_imported_when_they_are_named() -> None:
+    assert frames.Opcode is codes.Opcode
+    assert frames.CloseCode is codes.CloseCode
+    with pytest.raises(AttributeError, match="has no attribute 'Opcodes'"):
+        frames.Opcodes  # noqa: B018
+
+
+@pytest.mark.parametrize("head", [0x81, 0x82])
+def test_a_header_of_the_table_is_that_of_its_size(head: int) -> None:
+    table = frames.TEXT_HEADERS if head == 0x81 else frames.BINARY_HEADERS
+    assert table == tuple(pack_header(head, size) for size in range(126))
 
 
 @pytest.mark.parametrize("payload", ["text", None, 3, memoryview(b"12345678").cast("I")])

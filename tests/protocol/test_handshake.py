@@ -2,56 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import sys
-import types
 from base64 import b64encode
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor import HandshakeError, Headers, Request
-from reactor.protocol import handshake
 from reactor.protocol.handshake import (
-    Locations,
     ServerPolicy,
     accept,
-    accept_key,
     check_framing,
     extra_fields,
     rejection,
     wants_upgrade,
 )
 
-# RFC 6455 §1.3.
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-FIELDS = {
-    "Host": "example.com",
-    "Upgrade": "websocket",
-    "Connection": "Upgrade",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": KEY,
-}
+from .asking import ACCEPT, FIELDS, KEY, head
+
 ANY = ServerPolicy()
-
-
-def head(
-    target: str = "/",
-    *more: str,
-    method: str = "GET",
-    version: str = "HTTP/1.1",
-    without: str = "",
-    **changes: str,
-) -> bytes:
-    """A request's head; `changes` by names with underscores for hyphens, `more` as lines."""
-    fields = {name: value for name, value in FIELDS.items() if name != without}
-    fields.update({name.replace("_", "-"): value for name, value in changes.items()})
-    lines = [f"{method} {target} {version}", *(f"{n}: {v}" for n, v in fields.items()), *more]
-    return "\r\n".join(lines).encode("latin-1")
 
 
 def answer(head: bytes, policy: ServerPolicy = ANY) -> HandshakeError | None:
@@ -74,25 +43,6 @@ def status(head: bytes, policy: ServerPolicy = ANY) -> int:
 
 
 # ---- the key ----
-
-
-def test_the_accept_key_is_that_of_the_rfcs_example() -> None:
-    assert accept_key(KEY) == ACCEPT
-
-
-@pytest.mark.parametrize("module", [None, types.SimpleNamespace(sha1=hashlib.sha1)])
-def test_the_digest_is_the_same_from_either_module(
-    monkeypatch: pytest.MonkeyPatch, module: Any
-) -> None:
-    monkeypatch.setitem(sys.modules, "_sha1", module)
-    spec = importlib.util.spec_from_file_location(
-        "reactor.protocol.handshake_again", handshake.__file__
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    again = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(again)
-    assert again.accept_key(KEY) == ACCEPT
 
 
 def key_of(size: int) -> str:
@@ -128,104 +78,9 @@ def test_a_key_that_is_missing_or_there_twice_is_refused() -> None:
 # ---- the request line ----
 
 
-def test_a_request_shows_what_was_asked_for() -> None:
-    request = Request(head("/a%20b/%2F?x=1&y=%41", "X: y"), ("127.0.0.1", 1))
-    assert request.method == "GET"
-    assert request.target == "/a%20b/%2F?x=1&y=%41"
-    assert request.path == "/a b//"
-    assert request.query == {"x": "1", "y": "A"}
-    assert request.version == 1
-    assert request.params == {}
-    assert request.address == ("127.0.0.1", 1)
-    assert request.headers["x"] == "y"
-    assert repr(request) == "<Request GET '/a%20b/%2F?x=1&y=%41'>"
-
-
-def test_a_request_without_a_query_has_no_parameters_and_by_default_no_address() -> None:
-    request = Request(head("/a", version="HTTP/1.0"))
-    assert request.query == {}
-    assert request.address == ""
-    assert request.version == 0
-
-
-def test_a_request_is_nobodys_until_an_authentication_has_said_whose() -> None:
-    request = Request(head("/", "Authorization: Basic Zm86YmFy"))
-    assert request.user is None
-    request.user = "foo"
-    request.forget()
-    assert request.user == "foo"
-
-
-def test_the_cookies_of_a_request_are_those_of_all_its_fields() -> None:
-    request = Request(head("/", "Cookie: a=1; b=2", "cookie: a=3; c=4", "Cookies: d=5"))
-    assert request.cookies == {"a": "1", "b": "2", "c": "4"}
-    request.forget()
-    assert request.cookies == {"a": "1", "b": "2", "c": "4"}
-    assert Request(head()).cookies == {}
-
-
-def test_the_fields_that_a_request_forgets_are_parsed_again() -> None:
-    request = Request(head("/", "X: y"))
-    before = request.headers
-    assert request.headers is before
-    request.forget()
-    assert request.headers is not before
-    assert list(request.headers.items()) == list(before.items())
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        *["GET", "GET /", "GET  / HTTP/1.1", "GET /a b HTTP/1.1", "GET / HTTP", " / HTTP/1.1"],
-        *["GET / FTP/1.1", "GET / http/1.1", "(GET) / HTTP/1.1", "G\xc9T / HTTP/1.1", "GET\t/"],
-        *[
-            "GET a HTTP/1.1",
-            "GET * HTTP/1.1",
-            "GET ftp://a/ HTTP/1.1",
-            "GET http:/a HTTP/1.1",
-            "GET http:// HTTP/1.1",
-            "GET http://a?b HTTP/1.1",
-            "GET http://a@b/ HTTP/1.1",
-            "GET http://b/ HTTP/1.1",
-            "CONNECT a:80 HTTP/1.1",
-        ],
-        *[
-            "GET /\xe9 HTTP/1.1",
-            "GET /a\tb HTTP/1.1",
-            "GET /a#b HTTP/1.1",
-            "GET /a?b#c HTTP/1.1",
-        ],
-        *["GET /\x1b[2J HTTP/1.1", "GET /\x00 HTTP/1.1", "GET /\x7f HTTP/1.1", "GET  HTTP/1.1"],
-    ],
-)
-def test_what_is_no_request_line_is_refused(line: str) -> None:
-    assert status(line.encode("latin-1") + b"\r\nHost: a") == 400
-
-
-@pytest.mark.parametrize(
-    ("target", "form"),
-    [
-        ("http://a/b%20c?d=e", "/b%20c?d=e"),
-        ("HTTPS://A/", "/"),
-        ("http://a", "/"),
-    ],
-)
-def test_a_target_in_absolute_form_is_the_path_in_it(target: str, form: str) -> None:
-    request = Request(f"GET {target} HTTP/1.1\r\nHost: a".encode())
-    check_framing(request)
-    assert request.target == form
-    assert (request.authority or "").lower() == "a"
-
-
-@pytest.mark.parametrize(
-    "version", ["HTTP/2.0", "HTTP/0.9", "HTTP/1.2", "HTTP/3", "HTTP/\xb9", "HTTP/2" + "0" * 999]
-)
-def test_another_version_of_http_is_not_supported(version: str) -> None:
-    error = answer(head(version=version))
-    assert error is not None
-    assert error.status == 505
-    assert "\xb9" not in error.reason
-    assert len(error.reason) < 80
+@pytest.mark.parametrize("target", ["http://", "http://a?b", "http://a@b/", "http://b/"])
+def test_a_target_whose_host_is_none_or_another_is_refused(target: str) -> None:
+    assert status(f"GET {target} HTTP/1.1\r\nHost: a".encode()) == 400
 
 
 def test_the_preface_of_http_2_is_not_supported() -> None:
@@ -463,44 +318,6 @@ def check_426(error: HandshakeError | None) -> None:
 # ---- locations ----
 
 
-@pytest.mark.parametrize(
-    ("path", "found"),
-    [
-        ("/", ({}, "root")),
-        ("/chat", ({}, "chat")),
-        ("/%63hat", ({}, "chat")),
-        ("/chat/42", ({"room": "42"}, "room")),
-        ("/chat/a%20b%C3%A9", ({"room": "a bé"}, "room")),
-        ("/chat/a%2Fb", ({"room": "a/b"}, "room")),
-        ("/chat/%7Broom%7D", ({"room": "{room}"}, "room")),
-        ("/chat/42/x", ({"room": "42", "who": "x"}, "both")),
-        ("/caf%C3%A9", ({}, "café")),
-        *[("/chat/", None), ("/Chat", None), ("/chat%2F42", None), ("//", None), ("", None)],
-        *[("/chat//x", None), ("/chat/1/2/3", None), ("/chat/..", ({"room": ".."}, "room"))],
-    ],
-)
-def test_a_location_is_the_first_pattern_that_fits(path: str, found: object) -> None:
-    patterns = {
-        "/": "root",
-        "/chat": "chat",
-        "/chat/{room}": "room",
-        "/chat/{other}": "never",
-        "/chat/{room}/{who}": "both",
-        "/café": "café",
-    }
-    assert Locations(patterns).find(path) == found
-
-
-def test_locations_without_values_have_none() -> None:
-    assert Locations(["/a/{b}"]).find("/a/c") == ({"b": "c"}, None)
-
-
-@pytest.mark.parametrize("pattern", ["", "chat", "{a}", "{a}/b", "/{a}/{a}"])
-def test_a_pattern_begins_with_a_slash_and_names_a_part_once(pattern: str) -> None:
-    with pytest.raises(ValueError, match="must begin with a slash and name a part once"):
-        ServerPolicy(locations=[pattern])
-
-
 def test_a_location_that_does_not_exist_is_not_found_whatever_is_asked_for() -> None:
     policy = ServerPolicy(locations=["/a/{b}"])
     assert status(head("/b"), policy) == 404
@@ -718,32 +535,6 @@ def test_a_101_names_the_extensions_between_the_subprotocol_and_the_users_fields
 def test_nothing_is_injected_into_a_101_by_an_extension(accepted: str) -> None:
     with pytest.raises(ValueError, match="RFC 9110"):
         accept(Request(head()), None, Headers(), accepted)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *[
-            "Upgrade",
-            "connection",
-            "Content-Length",
-            "Transfer-Encoding",
-            "Sec-WebSocket-Accept",
-        ],
-        *["sec-websocket-protocol", "Sec-WebSocket-Extensions", "SEC-WEBSOCKET-VERSION"],
-    ],
-)
-def test_the_fields_that_open_the_connection_are_not_the_users(name: str) -> None:
-    with pytest.raises(ValueError, match="is not the user's"):
-        extra_fields({name: "x"})
-
-
-@pytest.mark.parametrize(
-    "fields", [{"X": "a\r\nY: b"}, {"X": "\x00"}, {"X\r\nY": "b"}, {"a b": "c"}, {"": "x"}]
-)
-def test_nothing_is_injected_into_a_101(fields: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="RFC 9110"):
-        extra_fields(fields)
 
 
 def test_a_rejection_says_its_reason_and_ends_the_connection() -> None:

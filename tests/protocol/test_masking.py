@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reactor.protocol import masking
 from reactor.protocol.frames import pack_frame
-from reactor.protocol.masking import KeyPool, apply_mask, mask_in_place, new_key
+from reactor.protocol.masking import KeyPool, apply_mask, new_key
 from tests import programs
 
 from .wire import xor
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     Mask = Callable[["bytes | bytearray", bytes], "bytes | bytearray"]
-    MaskRegion = Callable[[bytearray, int, int, bytes], None]
 
 PYPY = sys.implementation.name == "pypy"
 KEYS = st.binary(min_size=4, max_size=4)
@@ -36,14 +35,10 @@ def by_integers_and_lanes(data: bytes | bytearray, key: bytes) -> bytes | bytear
         return apply_mask(data, key)
 
 
-# Each interpreter uses one of these, and one of the regions; all have to be right on all.
+# Each interpreter uses one of these; all have to be right on all.
 WAYS = pytest.mark.parametrize(
     "mask",
     [apply_mask, by_integers_and_lanes, masking._mask_by_loop],
-)
-REGIONS = pytest.mark.parametrize(
-    "mask_region",
-    [mask_in_place, masking._mask_region_by_lanes, masking._mask_region_by_loop],
 )
 
 
@@ -97,27 +92,8 @@ def test_an_integer_masks_as_many_bytes_as_its_table_reaches() -> None:
         masking._mask_by_integer(bytes(size + 1), b"abcd")
 
 
-@REGIONS
-@given(data=st.binary(max_size=600), edges=st.tuples(st.integers(0, 600), st.integers(0, 600)))
-def test_masking_in_place_changes_its_region_alone(
-    mask_region: MaskRegion, data: bytes, edges: tuple[int, int]
-) -> None:
-    start, end = sorted(min(edge, len(data)) for edge in edges)
-    buffer = bytearray(data)
-    mask_region(buffer, start, end, b"\x01\x20\x03\x40")
-    middle = xor(data[start:end], b"\x01\x20\x03\x40")
-    assert buffer == data[:start] + middle + data[end:]
-
-
-@REGIONS
-@pytest.mark.parametrize("start", range(5))
-@pytest.mark.parametrize("size", [*range(9), 401])
-def test_the_key_begins_where_the_region_does(
-    mask_region: MaskRegion, start: int, size: int
-) -> None:
-    buffer = bytearray(start + size + 3)
-    mask_region(buffer, start, start + size, b"abcd")
-    assert buffer == bytes(start) + (b"abcd" * 101)[:size] + bytes(3)
+def test_the_tables_are_made_once() -> None:
+    assert masking.tables() is masking.tables()
 
 
 def test_a_function_in_use_masks_everything(compiled: Compiled) -> None:
@@ -126,23 +102,7 @@ def test_a_function_in_use_masks_everything(compiled: Compiled) -> None:
     assert apply_mask(b"", b"abcd") == b""
     assert apply_mask(b"abcde", b"abcd") == b"\0\0\0\0\4"
     assert apply_mask(bytearray(500), b"abcd") == b"abcd" * 125
-    buffer = bytearray(1000)
-    mask_in_place(buffer, 3, 990, b"abcd")
-    assert buffer == bytes(3) + (b"abcd" * 250)[:987] + bytes(10)
-    assert compiled.calls == [
-        ("bytes", 0),
-        ("bytes", 5),
-        ("bytearray", 500),
-        ("memoryview", 987),
-    ]
-
-
-def test_a_buffer_masked_by_a_function_can_still_grow(compiled: Compiled) -> None:
-    masking.use(compiled)
-    buffer = bytearray(b"abcd")
-    mask_in_place(buffer, 0, 4, b"abcd")
-    buffer += b"x"
-    assert buffer == b"\0\0\0\0x"
+    assert compiled.calls == [("bytes", 0), ("bytes", 5), ("bytearray", 500)]
 
 
 def test_who_has_imported_the_functions_before_has_it_used_too(compiled: Compiled) -> None:
@@ -157,9 +117,7 @@ def test_a_function_is_called_for_no_less_than_it_is_worth(compiled: Compiled) -
     masking.use(compiled, least=512)
     compiled.calls.clear()
     for size in (0, 1, 400, 511):
-        buffer = bytearray(size)
-        mask_in_place(buffer, 0, size, b"abcd")
-        assert buffer == apply_mask(bytes(size), b"abcd") == (b"abcd" * 128)[:size]
+        assert apply_mask(bytes(size), b"abcd") == (b"abcd" * 128)[:size]
     assert compiled.calls == []
     assert apply_mask(bytes(512), b"abcd") == b"abcd" * 128
     assert compiled.calls == [("bytes", 512)]
@@ -180,9 +138,7 @@ def test_none_brings_back_pure_python(compiled: Compiled) -> None:
     compiled.calls.clear()
     masking.use(None)
     assert apply_mask(bytes(8), b"abcd") == b"abcdabcd"
-    buffer = bytearray(400)
-    mask_in_place(buffer, 0, 400, b"abcd")
-    assert buffer == b"abcd" * 100
+    assert apply_mask(bytes(400), b"abcd") == b"abcd" * 100
     assert compiled.calls == []
 
 
@@ -345,3 +301,17 @@ def test_a_system_that_cannot_fork_has_keys_too(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delattr(os, "register_at_fork", raising=False)
     module = runpy.run_path(masking.__file__)
     assert len(module["new_key"]()) == 4
+
+
+def test_keys_are_there_again_after_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = KeyPool()
+
+    def interrupt(size: int) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "urandom", interrupt)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                pool()
+    assert len({pool() for _ in range(KeyPool.SIZE)}) > KeyPool.SIZE - 3

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reactor.protocol import frames, messages
+from reactor.protocol import frames, masking, messages
 from reactor.protocol.frames import Opcode
 from reactor.protocol.messages import (
     BinaryMessage,
@@ -198,10 +198,11 @@ def test_a_message_is_masked_with_a_fresh_key_each_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     keys = [KEY, b"\0\0\0\1"]
-    monkeypatch.setattr(frames, "new_key", keys.pop)
+    numbers = (int.from_bytes(key, "little") for key in keys)
+    monkeypatch.setattr(masking.new_key, "numbers", numbers)
     message = TextMessage("Hello")
-    assert message.pack(mask=True) == masked(0x81, b"Hello", b"\0\0\0\1")
     assert message.pack(mask=True) == masked(0x81, b"Hello", KEY)
+    assert message.pack(mask=True) == masked(0x81, b"Hello", b"\0\0\0\1")
     assert message.forms == {}
 
 

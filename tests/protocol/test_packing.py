@@ -152,6 +152,36 @@ def test_what_no_codec_wants_leaves_as_it_is() -> None:
     assert streamed(packer(declining), 1, [b"a", b"b"])[1] == unmasked(0x80, b"b")
 
 
+SIZES = [0, 1, 125, 126, 127, 1000, 65_535, 65_536, 70_000]
+
+
+@ROLES
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    "extensions",
+    [(), (xoring(1, RSV1),), (numbering(),), (adding(1, RSV1), xoring(2, RSV2))],
+    ids=["none", "one", "of frames", "two"],
+)
+def test_a_payload_is_packed_as_the_message_is(
+    extensions: tuple[Extension, ...], size: int, masked: bool
+) -> None:
+    payload = bytes(size)
+    for opcode, message in ((1, TextMessage(payload)), (2, BinaryMessage(payload))):
+        for compress in (None, True, False):
+            one, other = packer(*extensions, masked=masked), packer(*extensions, masked=masked)
+            packed = one.pack_payload(opcode, payload, compress)
+            whole = other.pack(message, compress)
+            assert frames_of(packed, masked) == frames_of(whole, masked)
+
+
+def test_what_a_codec_has_made_of_a_whole_message_may_be_any_bytes() -> None:
+    for made in (b"abc", bytearray(b"abc"), memoryview(b"abc")):
+        one = packer(telling(RSV1, **BEGIN, encode=lambda data, final, made=made: made))
+        packed = one.pack(BinaryMessage(b""), None)
+        assert packed == unmasked(BINARY | RSV1, b"abc")
+        assert type(packed) is bytes
+
+
 def test_a_client_masks_each_frame_with_a_key_of_its_own() -> None:
     for extensions in ((), (adding(1),), (numbering(),)):
         one = packer(*extensions, masked=True)

@@ -11,15 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reactor.errors import MessageTooBig, ProtocolError
+from reactor.errors import InvalidPayload, MessageTooBig, ProtocolError
 from reactor.protocol import masking
 from reactor.protocol.frames import RSV1, RSV2, RSV3
 from reactor.protocol.parser import (
+    BINARY,
     CONTINUED,
     CONTROL,
     FRAGMENT,
     ILLEGAL,
     START,
+    TEXT,
     WHOLE,
     FrameParser,
     tables,
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
 LIMIT = 1 << 17
 
 
-class Sink:
-    """Notes the frames of a parser, which it owns; those in parts are put together again."""
+class Sink(FrameParser):
+    """Notes its frames; those in parts are put together again."""
 
     def __init__(
         self,
@@ -52,31 +54,40 @@ class Sink:
         self.stops = stops
         self.answer = False
         self.between, self.inside = heads
-        self.parser = FrameParser(self, masked=not client, room=room)
-        self.parser.heads = self.between
+        super().__init__(masked=not client, room=room)
+        self._deliver = self.delivered
+        self.heads = self.between
 
     def note(self, head: int, payload: bytes) -> bool:
         self.frames.append((head, payload))
         return self.answer or self.stops(head, payload)
 
     def message(self, head: int, payload: bytes | bytearray) -> bool:
-        assert self.parser.heads is self.between
-        assert self.between[head] == WHOLE
+        assert self.heads is self.between
+        assert self.between[head] >= WHOLE
         return self.note(head, bytes(payload))
 
+    def delivered(self, message: str | bytes) -> bool:
+        assert self.heads is self.between
+        if isinstance(message, str):
+            assert self.between[0x81] == TEXT
+            return self.note(0x81, message.encode())
+        assert self.between[0x82] == BINARY
+        return self.note(0x82, message)
+
     def frame_too_big(self, length: int) -> ProtocolError:
-        return MessageTooBig(length, self.parser.room)
+        return MessageTooBig(length, self.room)
 
     def frame_began(self, head: int, length: int) -> None:
         assert self.head == -1
-        assert self.parser.remaining == length
+        assert self.remaining == length
         self.head, self.length = head, length
-        self.parser.heads = self.between if head >= 0x80 else self.inside
+        self.heads = self.between if head >= 0x80 else self.inside
 
     def frame_part(self, data: bytes | bytearray) -> bool | None:
         assert data
         self.parts += data
-        assert self.parser.remaining == self.length - len(self.parts)
+        assert self.remaining == self.length - len(self.parts)
         return False
 
     def frame_ended(self) -> bool:
@@ -89,12 +100,12 @@ class Sink:
     def control(self, head: int, payload: bytes | bytearray) -> bool:
         return self.note(head, bytes(payload))
 
-    def feed(self, pieces: Iterable[bytes]) -> list[tuple[int, bytes]]:
+    def take(self, pieces: Iterable[bytes]) -> list[tuple[int, bytes]]:
         """Feed all, whatever stops it on the way; return the frames."""
         for piece in pieces:
-            more = self.parser.feed(piece)
+            more = self.feed(piece)
             while more:
-                more = self.parser.feed(b"")
+                more = self.feed(b"")
         return self.frames
 
 
@@ -125,8 +136,8 @@ ROLES = pytest.mark.parametrize("client", [False, True], ids=["server", "client"
 @ROLES
 def test_frames_are_the_same_whole_and_byte_by_byte(client: bool) -> None:
     data = packed(FRAMES, client)
-    assert Sink(client=client).feed([data]) == FRAMES
-    assert Sink(client=client).feed(byte_by_byte(data)) == FRAMES
+    assert Sink(client=client).take([data]) == FRAMES
+    assert Sink(client=client).take(byte_by_byte(data)) == FRAMES
 
 
 @ROLES
@@ -134,7 +145,7 @@ def test_frames_are_the_same_cut_at_every_place(client: bool) -> None:
     frames = [(head, payload) for head, payload in FRAMES if len(payload) < 1000]
     data = packed(frames, client)
     for place in range(len(data)):
-        assert Sink(client=client).feed(cut(data, [place])) == frames
+        assert Sink(client=client).take(cut(data, [place])) == frames
 
 
 @ROLES
@@ -142,10 +153,13 @@ def test_frames_are_the_same_cut_at_every_place(client: bool) -> None:
 def test_frames_are_the_same_cut_at_random(client: bool, seed: int) -> None:
     data = packed(FRAMES, client)
     pieces = cut_at_random(data, random.Random(seed))
-    assert Sink(client=client).feed(pieces) == FRAMES
+    assert Sink(client=client).take(pieces) == FRAMES
 
 
-DATA_FRAMES = st.tuples(st.sampled_from([0x81, 0x82]), st.binary(max_size=140))
+DATA_FRAMES = st.one_of(
+    st.tuples(st.just(0x81), st.text(max_size=140).map(str.encode)),
+    st.tuples(st.just(0x82), st.binary(max_size=140)),
+)
 CONTROL_FRAMES = st.tuples(st.sampled_from([0x88, 0x89, 0x8A]), st.binary(max_size=125))
 
 
@@ -160,8 +174,8 @@ def test_frames_do_not_depend_on_how_they_come_nor_on_stops(
 ) -> None:
     data = packed(frames, client)
     sink = Sink(client=client, stops=lambda head, payload: head == stop_at)
-    assert sink.feed(cut_at_random(data, chance)) == frames
-    assert sink.parser.feed(b"") is False
+    assert sink.take(cut_at_random(data, chance)) == frames
+    assert sink.feed(b"") is False
 
 
 # ---- what a frame may begin with ----
@@ -177,13 +191,13 @@ LEGAL = {
 def test_an_illegal_first_byte_is_refused_as_soon_as_it_comes(head: int, place: str) -> None:
     heads, legal = LEGAL[place]
     sink = Sink()
-    sink.parser.heads = heads
+    sink.heads = heads
     if head in legal:
-        assert sink.parser.feed(bytes((head,))) is False
+        assert sink.feed(bytes((head,))) is False
         assert sink.frames == []
         return
     with pytest.raises(ProtocolError) as error:
-        sink.parser.feed(bytes((head,)))
+        sink.feed(bytes((head,)))
     assert error.value.code == 1002
     assert "RFC 6455 §5." in error.value.reason
 
@@ -193,10 +207,10 @@ def test_a_message_inside_a_message_is_refused_in_whatever_piece_it_comes(head: 
     wrong = masked(head, b"x")
     for pieces in ([masked(0x01, b"a") + wrong], [masked(0x01, b"a"), wrong]):
         with pytest.raises(ProtocolError, match="inside a fragmented message"):
-            Sink().feed(pieces)
+            Sink().take(pieces)
     # And what begins a message is legal again behind its last fragment.
     frames = [(0x01, b"a"), (0x80, b"b"), (head, b"x")]
-    assert Sink().feed([packed(frames)]) == frames
+    assert Sink().take([packed(frames)]) == frames
 
 
 @pytest.mark.parametrize(
@@ -217,9 +231,9 @@ def test_a_message_inside_a_message_is_refused_in_whatever_piece_it_comes(head: 
 )
 def test_a_violation_says_what_is_wrong(heads: bytes, head: int, why: str) -> None:
     sink = Sink()
-    sink.parser.heads = heads
+    sink.heads = heads
     with pytest.raises(ProtocolError, match=why):
-        sink.parser.feed(masked(head, b"x"))
+        sink.feed(masked(head, b"x"))
 
 
 def test_frames_before_an_illegal_one_are_handed_over() -> None:
@@ -227,7 +241,7 @@ def test_frames_before_an_illegal_one_are_handed_over() -> None:
     for pieces in ([data], byte_by_byte(data)):
         sink = Sink()
         with pytest.raises(ProtocolError):
-            sink.feed(pieces)
+            sink.take(pieces)
         assert sink.frames == FRAMES[-10:]
 
 
@@ -237,10 +251,10 @@ def test_the_wrong_masking_is_refused_in_the_second_byte(client: bool, head: int
     wrong = bytes((head, 0x80 if client else 0))
     why = "masked by a server" if client else "not masked by a client"
     with pytest.raises(ProtocolError, match=why) as error:
-        Sink(client=client).parser.feed(wrong)
+        Sink(client=client).feed(wrong)
     assert error.value.code == 1002
     with pytest.raises(ProtocolError, match=why):
-        Sink(client=client).feed([wrong + bytes(20)])
+        Sink(client=client).take([wrong + bytes(20)])
 
 
 @ROLES
@@ -250,7 +264,7 @@ def test_a_control_frame_over_125_bytes_is_refused_in_its_second_byte(
     client: bool, head: int, second: int
 ) -> None:
     with pytest.raises(ProtocolError, match="control frame over 125 bytes"):
-        Sink(client=client).parser.feed(bytes((head, second if client else second | 0x80)))
+        Sink(client=client).feed(bytes((head, second if client else second | 0x80)))
 
 
 # ---- what extensions claim ----
@@ -294,7 +308,16 @@ def test_a_first_byte_is_what_the_claims_make_of_it(
 
 
 def test_nothing_is_claimed_by_default() -> None:
-    assert tables(0, 0, ()) == (START, CONTINUED)
+    between, inside = tables(0, 0, ())
+    assert inside == CONTINUED
+    # But for the messages that are delivered as they are.
+    assert (between[0x81], between[0x82], START[0x81], START[0x82]) == (
+        WHOLE,
+        WHOLE,
+        TEXT,
+        BINARY,
+    )
+    assert between == START.replace(bytes((TEXT, BINARY)), bytes((WHOLE, WHOLE)))
     assert [head for head in range(256) if START[head]] == sorted(LEGAL["between messages"][1])
 
 
@@ -303,7 +326,7 @@ def refused(sink: Sink, good: list[tuple[int, bytes]], head: int, why: str) -> N
     for wrong in (masked(head, b"x"), bytes((head,))):
         fresh = Sink(heads=(sink.between, sink.inside))
         with pytest.raises(ProtocolError, match=why) as error:
-            fresh.feed([packed(good) + wrong])
+            fresh.take([packed(good) + wrong])
         assert error.value.code == 1002
         assert fresh.frames == good
 
@@ -314,8 +337,8 @@ def test_a_bit_of_messages_stands_on_first_frames_alone(client: bool) -> None:
     frames = [(0xC1, b"a"), (0x81, b"b"), (0x42, b"c"), (0x00, b"d"), (0x89, b"p"), (0x80, b"")]
     frames += [(0xC2, bytes(300)), (0x41, b""), (0x80, b"e"), (0x01, b"f"), (0x80, b"g")]
     data = packed(frames, client)
-    assert sink.feed([data]) == frames
-    assert Sink(client=client, heads=tables(first=RSV1)).feed(byte_by_byte(data)) == frames
+    assert sink.take([data]) == frames
+    assert Sink(client=client, heads=tables(first=RSV1)).take(byte_by_byte(data)) == frames
 
 
 @pytest.mark.parametrize("head", [0xC0, 0x40])
@@ -329,8 +352,8 @@ def test_a_bit_of_frames_stands_on_any_data_frame(client: bool) -> None:
     frames = [(0xA1, b"a"), (0x01, b"b"), (0x20, b"c"), (0xA0, b"d"), (0x22, bytes(300))]
     frames += [(0x00, b""), (0x89, b"p"), (0x20, b"e"), (0x80, b"f"), (0x82, b"g")]
     data = packed(frames, client)
-    assert Sink(client=client, heads=heads).feed([data]) == frames
-    assert Sink(client=client, heads=heads).feed(byte_by_byte(data)) == frames
+    assert Sink(client=client, heads=heads).take([data]) == frames
+    assert Sink(client=client, heads=heads).take(byte_by_byte(data)) == frames
 
 
 @pytest.mark.parametrize("head", [0xC8, 0xC9, 0xCA, 0xA9, 0x9A, 0xF8, 0x49])
@@ -353,8 +376,8 @@ def test_a_claimed_data_opcode_is_a_whole_frame_in_whatever_pieces(client: bool)
     frames = [(0x83, b"a"), (0x81, b"b"), (0x93, b""), (0x83, bytes(70_000)), (0x01, b"c")]
     frames += [(0x80, b"d"), (0x83, bytes(126))]
     data = packed(frames, client)
-    assert Sink(client=client, heads=heads).feed([data]) == frames
-    assert Sink(client=client, heads=heads).feed(cut(data, [1, 3, 9, 30, 5000])) == frames
+    assert Sink(client=client, heads=heads).take([data]) == frames
+    assert Sink(client=client, heads=heads).take(cut(data, [1, 3, 9, 30, 5000])) == frames
 
 
 def test_a_claimed_data_opcode_has_its_place_between_messages_and_its_limit() -> None:
@@ -362,7 +385,7 @@ def test_a_claimed_data_opcode_has_its_place_between_messages_and_its_limit() ->
     refused(Sink(heads=heads), [(0x01, b"a")], 0x83, r"\(RFC 6455 §5\.")
     refused(Sink(heads=heads), [], 0x84, "reserved opcode 0x4")
     with pytest.raises(MessageTooBig):
-        Sink(room=10, heads=heads).feed([masked(0x83, bytes(11))])
+        Sink(room=10, heads=heads).take([masked(0x83, bytes(11))])
 
 
 @ROLES
@@ -370,15 +393,15 @@ def test_a_claimed_control_opcode_may_come_inside_a_message(client: bool) -> Non
     heads = tables(first=RSV1, opcodes=((0xB, RSV1),))
     frames = [(0x8B, b"a"), (0x41, b"b"), (0x8B, 125 * b"c"), (0xCB, b""), (0x80, b"d")]
     data = packed(frames, client)
-    assert Sink(client=client, heads=heads).feed([data]) == frames
-    assert Sink(client=client, heads=heads).feed(byte_by_byte(data)) == frames
+    assert Sink(client=client, heads=heads).take([data]) == frames
+    assert Sink(client=client, heads=heads).take(byte_by_byte(data)) == frames
 
 
 def test_a_claimed_control_opcode_is_short_and_needs_no_room() -> None:
     heads = tables(opcodes=((0xB, 0),))
-    assert Sink(room=0, heads=heads).feed([masked(0x8B, b"p")]) == [(0x8B, b"p")]
+    assert Sink(room=0, heads=heads).take([masked(0x8B, b"p")]) == [(0x8B, b"p")]
     with pytest.raises(ProtocolError, match="control frame over 125 bytes"):
-        Sink(heads=heads).feed([masked(0x8B, bytes(126))])
+        Sink(heads=heads).take([masked(0x8B, bytes(126))])
 
 
 @pytest.mark.parametrize("head", [0x03, 0x0B, 0x43, 0x4B])
@@ -416,9 +439,9 @@ def test_a_length_that_is_not_minimal_or_has_its_top_bit_set_is_refused(
 ) -> None:
     wrong = header(0x82, length, form, 0 if client else 0x80)
     sink = Sink(client=client)
-    assert sink.parser.feed(wrong[:-1]) is False
+    assert sink.feed(wrong[:-1]) is False
     with pytest.raises(ProtocolError, match=why) as error:
-        sink.parser.feed(wrong[-1:])
+        sink.feed(wrong[-1:])
     assert error.value.code == 1002
 
 
@@ -430,27 +453,27 @@ def test_a_frame_over_its_room_is_refused_on_its_length_alone(
 ) -> None:
     mask_bit = 0 if client else 0x80
     fits, too_big = (header(head, length, None, mask_bit) for length in (room, room + 1))
-    assert Sink(client=client, room=room).parser.feed(fits) is False
+    assert Sink(client=client, room=room).feed(fits) is False
     with pytest.raises(MessageTooBig) as error:
-        Sink(client=client, room=room).parser.feed(too_big)
+        Sink(client=client, room=room).feed(too_big)
     assert (error.value.size, error.value.limit) == (room + 1, room)
 
 
 def test_a_short_whole_frame_over_its_room_is_refused_too() -> None:
     sink = Sink(room=5)
     with pytest.raises(MessageTooBig):
-        sink.parser.feed(masked(0x81, b"Hello") + masked(0x81, b"Hello!"))
+        sink.feed(masked(0x81, b"Hello") + masked(0x81, b"Hello!"))
     assert sink.frames == [(0x81, b"Hello")]
 
 
 def test_control_frames_need_no_room() -> None:
-    assert Sink(room=0).feed([masked(0x89, 125 * b"p")]) == [(0x89, 125 * b"p")]
+    assert Sink(room=0).take([masked(0x89, 125 * b"p")]) == [(0x89, 125 * b"p")]
 
 
 def test_an_illegal_first_byte_counts_before_its_length() -> None:
     for length in (1 << 40, (1 << 64) - 1):
         with pytest.raises(ProtocolError, match="reserved opcode"):
-            Sink(room=10).parser.feed(header(0x83, length, 64))
+            Sink(room=10).feed(header(0x83, length, 64))
 
 
 # ---- budget and stops ----
@@ -462,10 +485,10 @@ TINY = masked(0x81, b"x")
 @pytest.mark.parametrize("count", [63, 64, 65, 128, 200])
 def test_one_call_hands_over_at_most_64_frames(frame: bytes, count: int) -> None:
     sink = Sink()
-    more = sink.parser.feed(count * frame)
+    more = sink.feed(count * frame)
     handed = [len(sink.frames)]
     while more:
-        more = sink.parser.feed(b"")
+        more = sink.feed(b"")
         handed.append(len(sink.frames) - sum(handed))
     assert handed == [64] * (count // 64) + [count % 64] * bool(count % 64)
 
@@ -473,9 +496,10 @@ def test_one_call_hands_over_at_most_64_frames(frame: bytes, count: int) -> None
 @pytest.mark.parametrize("size", [1, 2, 6])
 def test_a_cut_frame_behind_the_budget_waits_for_its_rest(size: int) -> None:
     sink = Sink()
-    assert sink.parser.feed(64 * TINY + TINY[:size]) is True
-    assert sink.parser.feed(b"") is False
-    assert sink.parser.feed(TINY[size:]) is False
+    # A single byte is not worth another call.
+    assert sink.feed(64 * TINY + TINY[:size]) is (size > 1)
+    assert sink.feed(b"") is False
+    assert sink.feed(TINY[size:]) is False
     assert len(sink.frames) == 65
 
 
@@ -493,12 +517,12 @@ def test_the_sink_stops_the_parser_at_once(frame: bytes) -> None:
     tail = masked(0x8A, b"1") + masked(0x8A, b"2")
     for place in range(len(frame) + 1):
         sink = Sink(stops=lambda head, payload: head != 0x8A)
-        stops = [sink.parser.feed(piece) for piece in cut(frame + tail, [place])]
+        stops = [sink.feed(piece) for piece in cut(frame + tail, [place])]
         # The stop falls into whichever call has the frame's last byte.
         if place < len(frame):
             assert stops == [False, True]
             assert len(sink.frames) == 1
-        assert sink.parser.feed(b"") is False
+        assert sink.feed(b"") is False
         assert [payload for _, payload in sink.frames[1:]] == [b"1", b"2"]
 
 
@@ -525,59 +549,59 @@ def test_a_part_of_a_frame_stops_the_parser_too(frame: bytes) -> None:
     for place in range(head + 1, len(frame)):
         sink = Parting()
         # Nothing is in hand: the part took it all.
-        assert sink.parser.feed(frame[:place]) is False
-        assert sink.parser.remaining == len(frame) - place
+        assert sink.feed(frame[:place]) is False
+        assert sink.remaining == len(frame) - place
         # Here its rest has come, and is told to be the end, and what is behind it waits.
-        assert sink.parser.feed(frame[place:] + tail) is True
+        assert sink.feed(frame[place:] + tail) is True
         assert sink.ends == [len(frame) - head]
         assert len(sink.frames) == 1
-        assert sink.parser.feed(b"") is False
+        assert sink.feed(b"") is False
         assert [payload for _, payload in sink.frames[1:]] == [b"1", b"2"]
 
 
 def test_a_fragment_in_one_piece_stops_the_parser_by_its_part() -> None:
     sink = Parting()
     two = masked(0x01, b"a") + masked(0x00, b"b")
-    assert sink.parser.feed(two + masked(0x80)) is True
+    assert sink.feed(two + masked(0x80)) is True
     assert sink.frames == [(0x01, b"a")]
-    assert sink.parser.feed(b"") is True
+    assert sink.feed(b"") is True
     assert sink.frames == [(0x01, b"a"), (0x00, b"b")]
     # The last one is empty: there is no part of it, and so no stop.
-    assert sink.parser.feed(b"") is False
+    assert sink.feed(b"") is False
     assert sink.frames[2:] == [(0x80, b"")]
 
 
 def test_the_rest_of_a_frame_is_in_hand_after_a_stop_and_not_lost() -> None:
     sink = Parting()
     frame = masked(0x82, bytes(range(200)))
-    assert sink.parser.feed(frame[:50]) is False
-    sink.parser.keep(frame[50:90])
-    assert sink.parser.feed(frame[90:] + TINY) is True
+    assert sink.feed(frame[:50]) is False
+    sink.keep(frame[50:90])
+    assert sink.feed(frame[90:] + TINY) is True
     assert sink.frames == [(0x82, bytes(range(200)))]
-    assert sink.parser.feed(b"") is False
+    assert sink.feed(b"") is False
     assert sink.frames[1:] == [(0x81, b"x")]
 
 
 def test_a_stop_with_nothing_in_hand_leaves_nothing_to_do() -> None:
     sink = Sink(stops=lambda head, payload: True)
-    assert sink.parser.feed(TINY) is False
-    assert sink.parser.feed(masked(0x01, b"a")) is False
-    assert sink.parser.feed(masked(0x89)[:-1]) is False
-    assert sink.parser.feed(masked(0x89)[-1:]) is False
+    assert sink.feed(TINY) is False
+    assert sink.feed(masked(0x01, b"a")) is False
+    assert sink.feed(masked(0x89)[:-1]) is False
+    assert sink.feed(masked(0x89)[-1:]) is False
     assert len(sink.frames) == 3
 
 
 def test_a_stop_before_a_single_illegal_byte_does_not_look_at_it() -> None:
     sink = Sink(stops=lambda head, payload: True)
-    assert sink.parser.feed(TINY + b"\xff") is True
+    assert sink.feed(TINY + b"\xff") is True
     with pytest.raises(ProtocolError):
-        sink.parser.feed(b"")
+        sink.feed(b"")
 
 
 def test_bytes_after_a_stop_go_behind_those_in_hand() -> None:
     sink = Sink(stops=lambda head, payload: payload == b"stop")
-    assert sink.parser.feed(masked(0x82, b"stop") + masked(0x82, b"a") + TINY[:3]) is True
-    assert sink.parser.feed(TINY[3:] + masked(0x82, b"b")) is False
+    assert sink.feed(masked(0x82, b"stop") + masked(0x82, b"a") + TINY[:3]) is True
+    assert sink.feed(TINY[3:] + masked(0x82, b"b")) is False
     assert [payload for _, payload in sink.frames] == [b"stop", b"a", b"x", b"b"]
 
 
@@ -586,27 +610,49 @@ def test_kept_bytes_are_parsed_with_the_next_call() -> None:
     for place in range(len(data) + 1):
         sink = Sink()
         for piece in cut(data, [place // 2, place]):
-            sink.parser.keep(piece)
+            sink.keep(piece)
         assert sink.frames == []
-        assert sink.feed([b""]) == FRAMES[-10:]
+        assert sink.take([b""]) == FRAMES[-10:]
 
 
 def test_bytes_may_be_kept_after_a_stop() -> None:
     sink = Sink(stops=lambda head, payload: payload == b"stop")
-    assert sink.parser.feed(masked(0x82, b"stop") + TINY + TINY[:2]) is True
-    sink.parser.keep(TINY[2:] + TINY[:4])
-    sink.parser.keep(TINY[4:])
-    assert sink.parser.feed(b"") is False
+    assert sink.feed(masked(0x82, b"stop") + TINY + TINY[:2]) is True
+    sink.keep(TINY[2:] + TINY[:4])
+    sink.keep(TINY[4:])
+    assert sink.feed(b"") is False
     assert len(sink.frames) == 4
 
 
 def test_dropped_bytes_are_not_parsed() -> None:
     sink = Sink(stops=lambda head, payload: True)
-    assert sink.parser.feed(TINY + b"\xff\xff") is True
-    sink.parser.drop()
-    assert sink.parser.feed(b"") is False
-    assert sink.parser.feed(TINY) is False
-    assert len(sink.frames) == 2
+    assert sink.feed(TINY + b"\xff\xff") is True
+    sink.drop()
+    assert sink.feed(b"") is False
+    assert sink.feed(TINY) is False
+    assert len(sink.frames) == 1
+
+
+def test_text_that_is_not_utf8_is_refused_where_it_is_delivered() -> None:
+    for size in (1, 200):
+        sink = Sink()
+        wrong = masked(0x81, bytes(size - 1) + b"\xff")
+        with pytest.raises(InvalidPayload, match=f"at byte {size - 1} "):
+            sink.feed(TINY + wrong)
+        assert sink.frames == [(0x81, b"x")]
+
+
+def test_a_subclass_may_end_instead_of_raising() -> None:
+    class Ending(Sink):
+        def fail(self, error: ProtocolError) -> None:
+            self.drop()
+            self.frames.append((error.code, b""))
+
+    sink = Ending()
+    assert sink.feed(TINY + b"\x83" + TINY) is False
+    assert sink.ended
+    assert sink.feed(TINY) is False
+    assert sink.frames == [(0x81, b"x"), (1002, b"")]
 
 
 def test_an_exception_from_the_sink_does_not_make_the_next_bytes_be_skipped() -> None:
@@ -616,79 +662,12 @@ def test_an_exception_from_the_sink_does_not_make_the_next_bytes_be_skipped() ->
         return True
 
     sink = Sink(stops=stops)
-    assert sink.parser.feed(TINY + masked(0x81, b"raise")) is True
+    assert sink.feed(TINY + masked(0x81, b"raise")) is True
     with pytest.raises(KeyboardInterrupt):
-        sink.parser.feed(b"")
-    assert sink.parser.feed(TINY + TINY) is True
-    assert sink.parser.feed(b"") is False
+        sink.feed(b"")
+    assert sink.feed(TINY + TINY) is True
+    assert sink.feed(b"") is False
     assert [payload for _, payload in sink.frames] == [b"x", b"raise", b"x", b"x"]
-
-
-# ---- received into place ----
-
-
-def receive(sink: Sink, data: bytes) -> bool | None:
-    """Take `data` as the next bytes of the frame that has begun, in a buffer that has more."""
-    buffer = bytearray(b"before") + data + b"behind"
-    stop = sink.parser.received_into(buffer, 6, len(data))
-    assert buffer.startswith(b"before")
-    assert buffer.endswith(b"behind")
-    if data:
-        sink.parts += buffer[6:-6]
-    return stop
-
-
-@ROLES
-@pytest.mark.parametrize("sizes", [(1,), (2,), (3,), (4,), (5, 1, 2), (1, 0, 1, 3), (200,)])
-def test_a_payload_may_be_received_into_its_place(client: bool, sizes: tuple[int, ...]) -> None:
-    payload = bytes(at * 3 & 0xFF for at in range(1000))
-    data = packed([(0x82, payload)], client)
-    for begun in range(len(data) - 1000, len(data) - 990):
-        sink = Sink(client=client)
-        sink.parser.feed(data[:begun])
-        at = begun
-        for size in itertools.cycle(sizes):
-            # The frame has ended when its last byte is there, so that is taken by itself.
-            piece = data[at : min(at + size, len(data) - 1)]
-            if not piece and at == len(data) - 1:
-                break
-            before = sink.parser.remaining
-            assert receive(sink, piece) is False
-            assert sink.parser.remaining == before - len(piece)
-            at += len(piece)
-        sink.parser.feed(data[at:])
-        assert sink.frames == [(0x82, payload)]
-
-
-@ROLES
-def test_the_last_byte_may_be_received_into_its_place(client: bool) -> None:
-    class Place(Sink):
-        """Keeps the payload in one buffer, as a session does."""
-
-        def frame_part(self, data: bytes | bytearray) -> bool | None:
-            self.parts += data
-            return None
-
-        def fill(self, data: bytes) -> bool | None:
-            start = len(self.parts)
-            self.parts += data
-            return self.parser.received_into(self.parts, start, len(data))
-
-    payload = bytes(range(256)) * 2
-    data = packed([(0x82, payload), (0x8A, b"p")], client)
-    end = len(data) - len(packed([(0x8A, b"p")], client))
-    for place in range(end - 512, end):
-        for stop in (False, True):
-            sink = Place(client=client)
-            sink.answer = stop
-            sink.parser.feed(data[:place])
-            middle = (place + end) // 2
-            if middle > place:
-                assert sink.fill(data[place:middle]) is False
-            assert sink.fill(data[middle:end]) is stop
-            assert sink.parser.remaining == 0
-            sink.parser.feed(data[end:])
-            assert sink.frames == [(0x82, payload), (0x8A, b"p")]
 
 
 # ---- work and memory ----
@@ -717,7 +696,7 @@ def test_work_grows_as_the_input_does(kind: str, piece: int) -> None:
         data = masked(0x82, bytes(size)) if kind == "one frame" else size // 8 * TINY
         pieces = [data[at : at + piece] for at in range(0, len(data), piece)]
         sink = Sink()
-        return calls(lambda: sink.feed(pieces))
+        return calls(lambda: sink.take(pieces))
 
     once, twice = work(20_000), work(40_000)
     assert twice <= 2.1 * once
@@ -726,27 +705,27 @@ def test_work_grows_as_the_input_does(kind: str, piece: int) -> None:
 def test_no_more_is_carried_from_call_to_call_than_a_control_frame() -> None:
     sink = Sink()
     for byte in byte_by_byte(packed(FRAMES)):
-        assert sink.parser.feed(byte) is False
-        assert len(sink.parser._unparsed) < 2 + 4 + 125
+        assert sink.feed(byte) is False
+        assert len(sink._unparsed) < 2 + 4 + 125
     assert sink.frames == FRAMES
 
 
 def test_what_is_in_hand_after_a_stop_is_not_copied_until_it_is_parsed() -> None:
     data = 10_000 * TINY
     sink = Sink()
-    more = sink.parser.feed(data)
+    more = sink.feed(data)
     while more:
-        assert sink.parser._unparsed is data
-        more = sink.parser.feed(b"")
+        assert sink._unparsed is data
+        more = sink.feed(b"")
     assert len(sink.frames) == 10_000
-    assert sink.parser._unparsed == b""
+    assert sink._unparsed == b""
 
 
 def test_the_start_of_a_header_does_not_keep_the_input_it_came_in() -> None:
     sink = Sink()
     data = masked(0x82, bytes(60_000)) + masked(0x82, bytes(200))[:5]
-    assert sink.parser.feed(data) is False
-    assert sink.parser._unparsed == data[-5:]
+    assert sink.feed(data) is False
+    assert sink._unparsed == data[-5:]
 
 
 @pytest.mark.parametrize("client", [False, True])
@@ -764,9 +743,9 @@ def test_a_compiled_function_unmasks_frames_of_all_sizes(client: bool) -> None:
         calls.clear()
         sink = Sink(client=client)
         for size in sizes:
-            sink.parser.feed(frame(0x82, b"abc" * size)[: size + 14])
-            sink.parser.feed(frame(0x82, b"abc" * size)[size + 14 :])
-            sink.parser.feed(frame(0x82, b"abc" * size))
+            sink.feed(frame(0x82, b"abc" * size)[: size + 14])
+            sink.feed(frame(0x82, b"abc" * size)[size + 14 :])
+            sink.feed(frame(0x82, b"abc" * size))
     finally:
         masking.use(None)
     assert sink.frames == [(0x82, b"abc" * size) for size in sizes for _ in range(2)]

@@ -21,6 +21,7 @@ from reactor.protocol.requesting import (
     check_subprotocols,
     failed,
     new_key,
+    offers,
     public,
     request_head,
 )
@@ -193,9 +194,14 @@ def test_subprotocols_are_offered_in_their_order_in_one_field() -> None:
 
 
 def test_extensions_are_offered_as_they_are() -> None:
-    offers = "permessage-deflate; client_max_window_bits, x-other"
-    offered = asked(extensions=offers, subprotocols=["a"])
-    assert offered.get_all("Sec-WebSocket-Extensions") == [offers]
+    value = "permessage-deflate; client_max_window_bits, x-other"
+    offered = asked(extensions=value, subprotocols=["a"])
+    assert offered.get_all("Sec-WebSocket-Extensions") == [value]
+
+
+def test_extensions_are_offered_in_their_order_and_none_as_nothing() -> None:
+    assert offers([Plain("b"), Plain("a")]) == "b, a"
+    assert offers(()) == ""
     assert "Sec-WebSocket-Extensions" not in asked()
     assert "Sec-WebSocket-Extensions" not in asked(extensions="")
 
