@@ -62,6 +62,7 @@ class Connection(Sending):
         close_reason: The reason of the end.
         was_clean: Whether both sides have sent their Close (WHATWG `wasClean`).
         data: For the user.
+        last_seen: When a byte last came from the peer, in seconds of the reactor's clock.
     """
 
     __slots__ = (
@@ -73,6 +74,7 @@ class Connection(Sending):
         "close_code",
         "close_reason",
         "data",
+        "last_seen",
         "request",
         "subprotocol",
         "was_clean",
@@ -218,7 +220,7 @@ class Connection(Sending):
         if self._paused:
             self._paused = False
             if self._session.state is not State.CLOSED:
-                self._deadlines.last_seen = self._reactor.now
+                self.last_seen = self._reactor.now
                 self._transport.received = self._input
                 self._unstop()
 
@@ -324,7 +326,7 @@ class Connection(Sending):
 
     def _input(self, data: bytes) -> None:
         """Take input. Hot."""
-        self._deadlines.last_seen = self._reactor.now
+        self.last_seen = self._reactor.now
         transport = self._transport
         if not transport.broken:  # as when the peer is gone, and what it has said is read
             transport.corked = []

@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     from .settings import Settings
 
     class Overdue(Protocol):
-        """What `Deadlines` calls: the connection."""
+        """What `Deadlines` watches and calls: the connection.
+
+        Attributes:
+            last_seen: When a byte last came, in seconds of the reactor's clock.
+        """
+
+        last_seen: float
 
         def ping(self) -> None:
             """Send a ping, which any byte answers."""
@@ -51,10 +57,6 @@ class Deadlines:
         transport: Whose queue is watched.
         settings: Say how long is too long.
         overdue: Is told.
-
-    Attributes:
-        last_seen: When a byte last came, in seconds of the reactor's clock; set by the
-            connection.
     """
 
     __slots__ = (
@@ -67,7 +69,6 @@ class Deadlines:
         "_timer",
         "_transport",
         "_trips",
-        "last_seen",
     )
 
     def __init__(
@@ -103,7 +104,7 @@ class Deadlines:
                 due before anything can be: to set another would cost more than to look in vain
                 once.
         """
-        self.last_seen = now = self._reactor.now
+        self._overdue.last_seen = now = self._reactor.now
         if timer is not None:
             settings, delay = self._settings, timer.when - now
             interval = settings.ping_interval
@@ -135,7 +136,7 @@ class Deadlines:
     def _awaits_life(self) -> bool:
         """Whether nothing has come since the last ping."""
         # Not so if both are the same tick of a coarse clock.
-        return self._ping_sent > self.last_seen
+        return self._ping_sent > self._overdue.last_seen
 
     def _next(self) -> float:
         """Return when to look next: when a deadline can have come at the earliest."""
@@ -146,7 +147,7 @@ class Deadlines:
             silent = (
                 self._ping_sent + settings.ping_timeout
                 if self._awaits_life
-                else self.last_seen + settings.ping_interval
+                else self._overdue.last_seen + settings.ping_interval
             )
             when = min(when, silent)
         return when
@@ -163,14 +164,14 @@ class Deadlines:
         if settings.ping_interval is not None:
             if not transport.reading or transport.buffered:
                 # It is we who do not listen, or do not come to speak.
-                self.last_seen = now
+                self._overdue.last_seen = now
             elif self._awaits_life:
                 if heard >= self._ping_sent + settings.ping_timeout:
                     if late < STALL or self._forgiven:
                         self._overdue.silent()
                         return
                     self._forgiven, self._ping_sent = True, now
-            elif heard >= self.last_seen + settings.ping_interval:
+            elif heard >= self._overdue.last_seen + settings.ping_interval:
                 self._forgiven, self._ping_sent = False, now
                 self._overdue.ping()
         # Looked at after the calls, which may have ended what is watched.

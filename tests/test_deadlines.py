@@ -29,7 +29,7 @@ class Watched:
     def __init__(self) -> None:
         self.reading = True
         self.buffered = 0
-        self.progress = 0.0
+        self.progress = self.last_seen = 0.0
         self.told: list[tuple[float, str]] = []
         self.clock = FakeClock(0.0)
         self.reactor = Reactor(selector=MemorySelector(), clock=self.clock)
@@ -75,7 +75,7 @@ def watched() -> Iterator[Watched]:
 
 
 def life(watched: Watched, deadlines: Deadlines) -> None:
-    deadlines.last_seen = watched.reactor.now
+    watched.last_seen = watched.reactor.now
 
 
 # ---- silence ----

@@ -98,6 +98,10 @@ _SHORT_MASKED = (
 )
 _from_bytes = int.from_bytes
 
+# Frames that one call of `feed` hands over at most, so that one peer's burst of tiny frames
+# cannot hold the loop: the connection asks for the rest in the next step.
+_BUDGET = range(64)
+
 
 class FrameParser:
     """Cut a byte stream into frames (RFC 6455 §5.2); what they mean is a subclass's.
@@ -126,10 +130,6 @@ class FrameParser:
         "remaining",
         "room",
     )
-
-    # Frames that one call of `feed` hands over at most, so that one peer's burst of tiny
-    # frames cannot hold the loop: the connection asks for the rest in the next step.
-    BUDGET = range(64)
 
     def __init__(self, *, masked: bool, room: int) -> None:
         self._mask_bit = MASK if masked else 0
@@ -171,7 +171,7 @@ class FrameParser:
         raise error
 
     def feed(self, data: bytes) -> bool:
-        """Parse what `data` and the rest of earlier calls hold. Hot: 0.5 us a short message.
+        """Parse what `data` and the rest of earlier calls hold. Hot.
 
         Args:
             data: The next bytes of the stream; `b""` to go on after a stop.
@@ -183,6 +183,44 @@ class FrameParser:
             ProtocolError: The peer broke a rule, and `fail` raises; nothing may be fed after
                 that.
         """
+        size, masked = len(data), self._mask_bit
+        forms = _SHORT_MASKED if masked else _SHORT
+        if (
+            size < 2
+            or forms[data[1]][0] != size
+            or self.heads[data[0]] < TEXT
+            or self._unparsed
+            or self.remaining
+            or self.ended
+            or self.room < MAX_SHORT
+            or masking.short is not None
+        ):
+            return self._feed(data)
+        # Nearly every read is one short message, and nothing else. What follows is what `_feed`
+        # does with it, without its loop: a thirtieth of what an echo costs.
+        try:
+            if masked:
+                _, repeat, width, part = forms[data[1]]
+                both = _from_bytes(data[2:], "little")
+                both ^= (both & 0xFFFFFFFF) * repeat
+                payload = both.to_bytes(width, "little")[part]
+            else:
+                payload = data[2:]
+            deliver = self._deliver
+            if self.heads[data[0]] == TEXT:
+                try:
+                    text = payload.decode()
+                except UnicodeDecodeError as error:
+                    raise not_utf8(error.reason, error.start) from None
+                deliver(text)
+            else:
+                deliver(payload)
+        except ProtocolError as error:
+            self.fail(error)
+        return False
+
+    def _feed(self, data: bytes) -> bool:
+        """Parse what there is, frame by frame. Hot: 0.5 us a short message."""
         if self.ended:
             return False
         pos = 0
@@ -201,7 +239,7 @@ class FrameParser:
             masked, compiled, last = self._mask_bit, masking.short, size - 1
             forms = _SHORT_MASKED if masked else _SHORT
             heads, short = self.heads, forms if self.room >= MAX_SHORT else _NOT_SHORT
-            for _ in self.BUDGET if pos < last and not stop else ():
+            for _ in _BUDGET if pos < last and not stop else ():
                 head = data[pos]
                 form = short[data[pos + 1]]
                 end = pos + form[0]

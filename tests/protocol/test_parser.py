@@ -634,12 +634,12 @@ def test_dropped_bytes_are_not_parsed() -> None:
 
 
 def test_text_that_is_not_utf8_is_refused_where_it_is_delivered() -> None:
-    for size in (1, 200):
+    for size, before in itertools.product((1, 200), (b"", TINY)):
         sink = Sink()
         wrong = masked(0x81, bytes(size - 1) + b"\xff")
         with pytest.raises(InvalidPayload, match=f"at byte {size - 1} "):
-            sink.feed(TINY + wrong)
-        assert sink.frames == [(0x81, b"x")]
+            sink.feed(before + wrong)
+        assert sink.frames == [(0x81, b"x")] * bool(before)
 
 
 def test_a_subclass_may_end_instead_of_raising() -> None:
@@ -648,11 +648,17 @@ def test_a_subclass_may_end_instead_of_raising() -> None:
             self.drop()
             self.frames.append((error.code, b""))
 
-    sink = Ending()
-    assert sink.feed(TINY + b"\x83" + TINY) is False
-    assert sink.ended
-    assert sink.feed(TINY) is False
-    assert sink.frames == [(0x81, b"x"), (1002, b"")]
+    for wrong, code in (b"\x83" + TINY, 1002), (masked(0x81, b"\xff"), 1007):
+        for before in b"", TINY:
+            sink = Ending()
+            assert sink.feed(before) is False
+            assert sink.feed(wrong) is False
+            assert sink.ended
+            assert sink.feed(TINY) is False
+            assert sink.frames == [(0x81, b"x")] * bool(before) + [(code, b"")]
+            sink = Ending()
+            assert sink.feed(before + wrong) is False
+            assert sink.frames == [(0x81, b"x")] * bool(before) + [(code, b"")]
 
 
 def test_an_exception_from_the_sink_does_not_make_the_next_bytes_be_skipped() -> None:
