@@ -99,6 +99,7 @@ class Connection(Sending):
         self._deadlines = Deadlines(self._reactor, self._transport, self._settings, self)
         self._stop = self._paused = self._going_on = False
         if alone is not None:
+            self._pinged = True  # for all that is known: frames were exchanged by hand
             alone.start()
 
     # ---- what the user calls ----

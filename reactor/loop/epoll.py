@@ -114,7 +114,7 @@ class EpollSelector(BaseSelector):
             events |= EVENT_READ
         if bits & ~_IN:
             events |= EVENT_WRITE
-        return events & self._keys[fd].events
+        return events & self._keys[fd].events if fd in self._keys else 0
 
     def close(self) -> None:
         """Let go of the system's descriptor; repeatable."""

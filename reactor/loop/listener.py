@@ -8,7 +8,7 @@ file that is no socket is refused just as by a socket that a dead server left be
 `accept` that finds nobody costs 1.7 us, and `socket.accept` 1.5 for members of enums.
 
 So: at most 16 accepts a step, and where connections come one by one, one, with a look for more
-at every eighth; errors of one connection are passed over; without descriptors, a spare one is
+at every second; errors of one connection are passed over; without descriptors, a spare one is
 given up to accept and drop the newcomers, who see it at once, and the listener pauses for
 0.1 s, doubling to 1 s; so it does when nothing but errors comes.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 BACKLOG = 1024
 _BATCH = 16
 # After so many steps in which as many were accepted as there should be, there may be more.
-_MANY_STEPS = 8
+_MANY_STEPS = 2
 # Who is accepted has the options of the listening socket: elsewhere too, but here it is known.
 INHERITS = sys.platform == "linux"
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 1.0

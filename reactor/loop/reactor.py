@@ -261,6 +261,7 @@ class Reactor(Rounds):
         self._left = None
         self._ready = []
         self._selector.close()
+        self._callbacks.clear()
         self._wakeup.close()
         self._timers = TimerQueue()
         self._soon.clear()
@@ -543,7 +544,7 @@ def _polled(selector: selectors.BaseSelector | None) -> EpollSelector | Polled:
         from .epoll import EpollSelector
 
         return EpollSelector()
-    return Polled(selector or selectors.DefaultSelector())
+    return Polled(selectors.DefaultSelector() if selector is None else selector)
 
 
 class Polled:

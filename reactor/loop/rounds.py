@@ -146,7 +146,7 @@ class Rounds:
                 try:
                     callback = callbacks[fd]
                 except KeyError:
-                    continue  # it was closed here, and is open in another process
+                    callback = self._unknown(fd)
                 try:
                     callback(bits if bits == EVENT_READ else selector.events(fd, bits))
                 except Exception:
@@ -183,6 +183,18 @@ class Rounds:
             if self._left is None:
                 self._ready = []
         return served
+
+    def _unknown(self, fd: int) -> Callable[[int], object]:
+        """Return what to call for a descriptor of which nothing was noted.
+
+        An interrupt can have come before it was; or its owner has asked the selector himself;
+        or it was closed here, and is open in another process: then nobody waits for it.
+        """
+        try:
+            callback: Callable[[int], object] = self._selector.get_map()[fd].data
+        except (KeyError, ValueError):
+            return _nobody
+        return callback
 
     @property
     def out_of_time(self) -> bool:
@@ -267,3 +279,7 @@ class Rounds:
             if call is not None:
                 at = self._call(*call, at)
         return count, at
+
+
+def _nobody(mask: int) -> None:
+    """What is called where nobody waits."""

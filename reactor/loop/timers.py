@@ -95,6 +95,8 @@ class Timer:
             self.fn = _nothing
             self.args = ()
             heap = queue.heap
+            if not heap:
+                return  # it was taken out by a step that was then interrupted
             queue.cancelled = count = queue.cancelled + 1
             if count * 2 > len(heap) > SMALL:
                 queue.renew()

@@ -462,7 +462,8 @@ class Transport(Pollable):
         """Close the socket; called by the reactor."""
         self.closed = True
         self._interest = 0
-        if self.buffered or self.corked is not None:
+        # It can be choked with nothing queued: in `emptied`, before `drained` is told.
+        if self._backlog is not None or self.corked is not None or self.choked:
             self._drop_queue()
         self.sock.close()
 

@@ -280,4 +280,5 @@ def test_the_events_of_each_bit(pair: Pair) -> None:
             key = selector.register(pair[0], wanted)
             assert selector.events(key.fd, bits) == events & wanted
             selector.unregister(pair[0])
+            assert selector.events(key.fd, bits) == 0, "nobody waits for it"
     selector.close()

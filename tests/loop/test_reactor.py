@@ -1624,3 +1624,31 @@ def test_a_step_with_a_budget_says_what_it_has_left(reactor: Reactor, clock: Fak
     report = reactor.step(budget=1.5)
     assert (report.handled, report.deferred, report.overrun) == (1, 0, 0.0)
     assert report.next_timeout is reactor.next_timeout() is None
+
+
+class Sized(selectors.SelectSelector):
+    """A selector that is false while nobody is registered."""
+
+    def __len__(self) -> int:
+        return len(self.get_map())
+
+
+def test_a_selector_that_is_false_is_used() -> None:
+    selector = Sized()
+    with Reactor(selector=selector):
+        assert len(selector) == 1, "who wakes it up"
+
+
+def test_a_closed_reactor_lets_go_of_who_was_registered() -> None:
+    class Watcher:
+        def ready(self, mask: int) -> None: ...
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs, Reactor() as reactor:
+        watcher = Watcher()
+        alive = weakref.ref(watcher)
+        reactor.register(ours, EVENT_READ, watcher.ready)
+        del watcher
+        reactor.close()
+        gc.collect()
+        assert alive() is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import selectors
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,17 @@ def test_a_descriptor_that_nobody_waits_for_is_passed_over(
     monkeypatch.setattr(selector, "poll", lambda timeout: [(1 << 30, EVENT_READ), *ready])
     load.reactor.step()
     assert load.calls == ["one"]
+
+
+def test_who_has_asked_the_selector_himself_is_called() -> None:
+    selector = selectors.DefaultSelector()
+    came: list[bytes] = []
+    ours, theirs = socket.socketpair()
+    with ours, theirs, Reactor(selector=selector) as reactor:
+        selector.register(ours, EVENT_READ, lambda mask: came.append(ours.recv(1)))
+        theirs.send(b"x")
+        reactor.step()
+    assert came == [b"x"]
 
 
 # ---- the report ----

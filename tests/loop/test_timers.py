@@ -87,6 +87,16 @@ def test_cancelling_is_allowed_any_number_of_times_and_counts_once() -> None:
     assert queue.next_when() == other.when == 6.0
 
 
+def test_what_an_interrupted_step_has_taken_out_can_be_cancelled() -> None:
+    queue = TimerQueue()
+    timer = queue.add(1, print, ())
+    assert queue.pop_due(1, queue.newest) is timer
+    timer.cancel()  # it was not called, nor retired: Ctrl-C came between
+    assert (timer.active, len(queue)) == (False, 0)
+    queue.add(2, print, ())
+    assert len(queue) == 1
+
+
 def test_cancelling_what_was_called_does_not_count(clock: FakeClock, reactor: Reactor) -> None:
     queue = TimerQueue()
     timer, other = queue.add(5.0, nothing, ()), queue.add(6.0, nothing, ())

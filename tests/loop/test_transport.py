@@ -438,6 +438,18 @@ def test_who_has_finished_is_not_told_that_there_is_room(
     assert end.log == []
 
 
+def test_who_is_closed_when_told_that_it_is_empty_is_not_told_that_it_is_short(
+    reactor: Reactor, end: End, peer: MemorySocket
+) -> None:
+    transport = end.transport
+    peer.capacity = 0
+    assert not transport.write(b"x" * (HIGH_WATER + 1))
+    end.on_emptied = transport.abort
+    peer.capacity = 2 * HIGH_WATER
+    reactor.step()
+    assert (end.log, transport.closed, transport.choked) == (["emptied"], True, False)
+
+
 def test_what_was_queued_when_it_finished_is_told_before_the_end(
     reactor: Reactor, end: End, peer: MemorySocket
 ) -> None:
