@@ -62,6 +62,7 @@ class Sending(Told):
         "_settings",
         "_tally",
         "_transport",
+        "_unasked",
         "server",
     )
 
@@ -85,6 +86,8 @@ class Sending(Told):
         self._session.state = _CONNECTING
         self._pong: bytes | None = None
         self._pinged = False  # ever, by us
+        # What may wait without a further look.
+        self._unasked = min(HIGH_WATER, self._settings.max_write_queue)
         tells = self.listens_to("onsent")
         lasting = tells or self._codecs or self._settings.fragment_size is not None
         self._outbox: Outbox | None = self._make_outbox(tells) if lasting else None
@@ -193,26 +196,19 @@ class Sending(Told):
             frame = pack_short(headers[size], payload)
         else:
             frame = headers[size] + payload
-        # What follows is `send_packed(frame)` without its call, and without that of `write` in
-        # a handler, where what is written is collected.
-        if session.state is not _OPEN:
-            return False
         transport = self._transport
-        waiting = transport.buffered
-        if (
-            waiting
-            and waiting + len(frame) > self._settings.max_write_queue
-            and not self.has_room(len(frame))
-        ):
-            return False
+        waiting = transport.buffered + len(frame)
+        if waiting > self._unasked or session.state is not _OPEN:
+            return self.send_packed(frame)
+        # What follows is `send_packed` where there is room, without its call, and without that
+        # of `write` in a handler, where what is written is collected.
         self._tally.messages_sent += 1
         corked = transport.corked
         if corked is None:
             return transport.write(frame)
         corked.append(frame)
-        # Not the sum of above: to make room, some of it may have left.
-        transport.buffered = waiting = transport.buffered + len(frame)
-        return transport.spill() if waiting > HIGH_WATER else not transport.choked
+        transport.buffered = waiting
+        return not transport.choked
 
     def send_threadsafe(self, message: Sendable, compress: bool | None = None) -> None:
         """Send a message from any thread: it is sent by the reactor's, soon; never blocks.
