@@ -384,17 +384,17 @@ def post(to: Iterable[Sending], frame: bytes, message: Message, compress: bool |
         message: The message, for those who frame it otherwise.
         compress: As for `Sending.send`.
     """
-    # ruff: noqa: SLF001 - a method of each would be another call for each
+    # By what the class above has of its own: a method of each would be a call for each.
     for client in to:
-        outbox, transport = client._outbox, client._transport
+        outbox, transport = client._outbox, client._transport  # noqa: SLF001
         try:
             if outbox is not None:
                 outbox.send(message, compress)
             elif transport.buffered:
                 client.send_packed(frame)
-            elif client._session.state is _OPEN:
+            elif client._session.state is _OPEN:  # noqa: SLF001
                 # What `send_packed` does where nothing waits, without its call.
-                client._tally.messages_sent += 1
+                client._tally.messages_sent += 1  # noqa: SLF001
                 transport.write(frame)
         except QueueFull:
             continue

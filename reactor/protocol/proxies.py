@@ -248,8 +248,9 @@ class HttpConnect:
             self._reader = HeadReader()
             self._begun = b""
             return False
-        words = reply.reason[:100].encode("ascii", "replace").decode()
-        reason = f"the proxy does not connect to {self._target}: {status} {words}".rstrip()
+        reason = (
+            f"the proxy does not connect to {self._target}: {status} {reply.words}".rstrip()
+        )
         raise ProxyError(status, reason, reply.headers, rest)
 
 

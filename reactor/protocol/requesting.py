@@ -142,9 +142,7 @@ def check_reply(reply: Reply, key: str, offered: Sequence[str]) -> str | None:
         HandshakeError: It does not open the connection; it carries what has come.
     """
     if reply.status != 101:
-        # It may be long, and hold what a terminal obeys.
-        words = reply.reason[:100].encode("ascii", "replace").decode()
-        words = words or REASONS.get(reply.status, "")
+        words = reply.words or REASONS.get(reply.status, "")
         raise failed(reply, f"the server answered {reply.status} {words}".rstrip())
     # A server "MUST ignore an Upgrade header field that is received in an HTTP/1.0 request"
     # (RFC 9110 §7.8): who speaks no more than that cannot have understood ours.

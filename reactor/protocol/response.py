@@ -62,6 +62,11 @@ class Reply:
         """What has come of its body, at most 64 KiB; empty for a 101."""
         return bytes(self._body[:MAX_BODY])
 
+    @property
+    def words(self) -> str:
+        """The reason, to be quoted: it can be long, and hold what a terminal obeys."""
+        return " ".join(self.reason[:100].encode("ascii", "replace").decode().split())
+
     def __repr__(self) -> str:
         """Return status and reason."""
         return f"<Reply {self.status} {self.reason!r}>"

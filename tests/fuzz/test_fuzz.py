@@ -53,6 +53,8 @@ FOUND = [
     ("extensions", b"\xaa\npermessage-deflate"),
     # What upper() makes "MD5-SESS" of, and is no token.
     ("challenge", b'\0Digest realm="",nonce="",qop=auth,algorithm="MD5-se\xdf"'),
+    # A tab may stand in a reason, and was shown as it came.
+    ("proxy", b"\0HTTP/1.1 300 \td"),
 ]
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,7 +29,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 class Headless:
     """A browser without a window, in a folder of its own."""
 
-    def __init__(self, command: Sequence[str], folder: pathlib.Path) -> None:
+    def __init__(self, command: Sequence[str], folder: pathlib.Path | str) -> None:
         self.process = subprocess.Popen(
             command,
             # Browsers leave things in the temporary folder and in the user's too.
@@ -67,12 +69,16 @@ def page(client: Talker) -> str:
 
 
 @pytest.fixture
-def chromium(tmp_path: pathlib.Path) -> Iterator[Headless]:
+def chromium() -> Iterator[Headless]:
     program = programs.program("chromium", "chromium-browser", "google-chrome")
-    flags = [*FLAGS, f"--user-data-dir={tmp_path}", "--remote-debugging-port=0"]
-    browser = Headless([program, *flags, "about:blank"], tmp_path)
+    # It makes a unix socket in there, whose path has 107 bytes at most: pytest's own folders
+    # have longer names after a thousand runs on a machine.
+    folder = tempfile.mkdtemp()
+    flags = [*FLAGS, f"--user-data-dir={folder}", "--remote-debugging-port=0"]
+    browser = Headless([program, *flags, "about:blank"], folder)
     yield browser
     browser.stop()
+    shutil.rmtree(folder, ignore_errors=True)  # its processes may still write for a moment
 
 
 @pytest.fixture

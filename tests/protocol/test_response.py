@@ -421,6 +421,14 @@ class CountedBytes(bytes):
         return parts[0], parts[1], CountedBytes(parts[2])
 
 
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [(b"", ""), (b"\tNot  here", "Not here"), (b"\xe4" * 200, "?" * 100), (b"a\tb ", "a b")],
+)
+def test_a_reason_is_quoted_in_one_short_line(reason: bytes, words: str) -> None:
+    assert Reply(b"HTTP/1.1 404 " + reason).words == words
+
+
 @pytest.mark.parametrize("size", [1, 1 << 16])
 @pytest.mark.parametrize(
     ("head", "unit"),
