@@ -12,7 +12,7 @@ from _thread import get_ident
 
 from .errors import QueueFull
 from .handlers import Told
-from .loop.transport import HIGH_WATER
+from .loop.transport import FLAGS, HIGH_WATER, Transport
 from .protocol.frames import (
     BINARY_HEADERS,
     MASKED_BINARY_HEADERS,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Any, Union
 
     from .loop.reactor import Reactor
+    from .loop.tally import Tally
     from .opened import Opened, Stream
     from .outbox import Outbox
     from .protocol.extensions import Codec
@@ -300,6 +301,22 @@ class Sending(Told):
         self._tally.messages_sent += 1
         return transport.write(frame)
 
+    def send_posted(self, frame: bytes, message: Message, compress: bool | None) -> None:
+        """Send what is sent to many, by the way of this one; called by `post`.
+
+        Args:
+            frame: The message, framed as it is for most.
+            message: The message, for those who frame it otherwise.
+            compress: As for `send`.
+        """
+        try:
+            if self._outbox is not None:
+                self._outbox.send(message, compress)
+            else:
+                self.send_packed(frame)
+        except QueueFull:
+            pass  # as by the policy "skip"
+
     def _send_large(self, head: int, payload: bytes) -> bool:
         """Send a message without a copy of it behind its header.
 
@@ -374,30 +391,51 @@ class Sending(Told):
         self._guard(self.onsent, message)
 
 
-def post(to: Iterable[Sending], frame: bytes, message: Message, compress: bool | None) -> None:
+def post(
+    to: Iterable[Sending], tally: Tally, frame: bytes, message: Message, compress: bool | None
+) -> None:
     """Send a message to many; called by `Server.broadcast`. Hot.
 
     Args:
         to: The connections. One that reads too slowly is left out, if its overflow policy does
             not end it.
+        tally: Of all of them.
         frame: The message, framed as it is for most.
         message: The message, for those who frame it otherwise.
         compress: As for `Sending.send`.
     """
-    # By what the class above has of its own: a method of each would be a call for each.
-    for client in to:
-        outbox, transport = client._outbox, client._transport  # noqa: SLF001
-        try:
-            if outbox is not None:
-                outbox.send(message, compress)
-            elif transport.buffered:
-                client.send_packed(frame)
-            elif client._session.state is _OPEN:  # noqa: SLF001
-                # What `send_packed` does where nothing waits, without its call.
-                client._tally.messages_sent += 1  # noqa: SLF001
-                transport.write(frame)
-        except QueueFull:
-            continue
+    size, whole = len(frame), 0
+    try:
+        # By what the classes have of their own: a method of each would be a call for each.
+        for client in to:
+            outbox, transport = client._outbox, client._transport  # noqa: SLF001
+            if (
+                outbox is not None
+                or transport.buffered
+                or transport.corked is not None
+                or client._session.state is not _OPEN  # noqa: SLF001
+                or type(transport) is not Transport
+                or transport.finishing
+            ):
+                client.send_posted(frame, message, compress)
+                continue
+            # Nearly always the system takes all of it: then this is what `write` does.
+            try:
+                sent = transport.sock.send(frame, FLAGS)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError as error:
+                transport.fail(error)
+                continue
+            if sent == size:
+                whole += 1
+            else:
+                tally.messages_sent += 1
+                tally.bytes_sent += sent
+                transport.write(frame[sent:])
+    finally:
+        tally.messages_sent += whole
+        tally.bytes_sent += whole * size
 
 
 def own_copy(message: Sendable) -> Sendable:

@@ -63,14 +63,14 @@ class Line:
         ours, self.peer = memory_pair()
         sock: Any = ours
         nobody: Any = None
-        transport = Transport(self.reactor, sock, nobody, len)
+        transport = Transport(self.reactor, sock, nobody, len, self.server.tally)
         request = Request(REQUEST, ("memory", 1))
         self.client = kind(
             Opened(
                 self.server, transport, request, self.server, None, codecs, is_client=is_client
             )
         )
-        self.server.clients.add(self.client)
+        self.server._clients[self.client] = None
         self.transport = transport
         self.client.begin(b"", b"")
         self._output = b""

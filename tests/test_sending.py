@@ -568,3 +568,52 @@ def test_a_ping_without_a_payload_carries_the_time() -> None:
         assert [head for head, _ in frames] == [PING, PING]
         assert len({payload for _, payload in frames}) == 2
         assert all(len(payload) == 12 for _, payload in frames)
+
+
+def test_a_message_to_many_of_which_the_system_takes_a_part_is_sent_to_its_end() -> None:
+    with Line() as line:
+        line.transport.sock.chunk = 3  # type: ignore[attr-defined]
+        line.server.broadcast("one, in two pieces at once")
+        assert line.client.buffered_amount == 28 - 2 * 3
+        line.server.broadcast("two")
+        line.settle()
+        assert line.read_all() == [(TEXT, b"one, in two pieces at once"), (TEXT, b"two")]
+        tally = line.transport.tally
+        assert (tally.messages_sent, tally.bytes_sent) == (2, 28 + 5)
+
+
+def test_a_message_to_many_of_which_the_system_takes_nothing_waits() -> None:
+    with Line() as line:
+        line.stop_reading()
+        for word in ("one", "two"):
+            line.server.broadcast(word)
+        assert line.client.buffered_amount == 10
+        assert line.read_all() == [(TEXT, b"one"), (TEXT, b"two")]
+        tally = line.transport.tally
+        assert (tally.messages_sent, tally.bytes_sent) == (2, 10)
+
+
+def test_a_message_to_many_ends_who_cannot_be_sent_to() -> None:
+    error = ConnectionResetError(104, "Connection reset by peer")
+    ends: list[object] = []
+    with Line(do={"onerror": lambda client, error: ends.append(error)}) as line:
+        line.transport.sock.failure = error  # type: ignore[attr-defined]
+        for word in ("one", "two"):
+            line.server.broadcast(word)
+        line.settle()
+        assert ends == [error]
+        assert not line.server.clients
+        tally = line.transport.tally
+        assert (tally.messages_sent, tally.bytes_sent) == (1, 0)
+
+
+def test_whoever_handles_a_message_gets_what_is_sent_to_many_in_its_order() -> None:
+    def answer(client: Any, message: str) -> None:
+        client.send("before")
+        client.server.broadcast("to all")
+        client.send("after")
+
+    with Line(do={"onmessage": answer}) as line:
+        line.say(TEXT, b"?")
+        line.settle()
+        assert [payload for _, payload in line.read_all()] == [b"before", b"to all", b"after"]

@@ -489,6 +489,21 @@ def test_a_broadcast_reaches_all_but_the_excluded(monkeypatch: pytest.MonkeyPatc
     server.reactor.close()
 
 
+def test_clients_are_gone_through_in_the_order_of_their_coming() -> None:
+    server = in_memory()
+    for _ in range(50):
+        visit(server)
+    assert list(server.clients) == server.met
+    leaver = server.met.pop(20)
+    leaver.abort()
+    server.reactor.step(0)
+    visit(server)
+    assert list(server.clients) == server.met
+    assert leaver not in server.clients
+    assert server.clients - {server.met[0]} == set(server.met[1:])
+    server.reactor.close()
+
+
 @pytest.mark.parametrize("message", [5, None, ["parts", "of one"], {"json": 1}])
 def test_what_can_be_broadcast_is_what_is_whole(message: Any) -> None:
     server = in_memory(compress=True)

@@ -60,7 +60,7 @@ _DISCARD = 4 * READ_SIZE
 _LAST_READS = 16
 # An embedding program may have SIGPIPE end it; without this flag each lost peer would. PyPy has
 # it on Linux, but not its name.
-_FLAGS = getattr(socket, "MSG_NOSIGNAL", 0x4000 if sys.platform == "linux" else 0)
+FLAGS = getattr(socket, "MSG_NOSIGNAL", 0x4000 if sys.platform == "linux" else 0)
 
 
 class Transport(Pollable):
@@ -85,6 +85,7 @@ class Transport(Pollable):
             low one.
         broken: Whether something that was written is lost.
         closed: Whether the socket is closed.
+        finishing: Whether it ends, or has ended: what is written now is lost.
         departed: Bytes that were `buffered`, and that the kernel has taken, over all the time:
             what is written last has left when this is what `departed + buffered` was then.
         moved: Called, unless it is `None`, when the kernel has taken some of the queue.
@@ -101,7 +102,6 @@ class Transport(Pollable):
     __slots__ = (
         "_backlog",
         "_discarded",
-        "_finishing",
         "_half_close",
         "_input_ended",
         "_interest",
@@ -114,6 +114,7 @@ class Transport(Pollable):
         "corked",
         "departed",
         "events",
+        "finishing",
         "moved",
         "progress",
         "read_size",
@@ -136,7 +137,7 @@ class Transport(Pollable):
         self._backlog: deque[Chunk] | None = None
         self.corked: list[bytes | bytearray] | None = None
         self._interest = 0
-        self._paused = self._finishing = self._input_ended = False
+        self._paused = self.finishing = self._input_ended = False
         self._half_close = True
         self._discarded = 0
         self.received = received
@@ -185,7 +186,7 @@ class Transport(Pollable):
 
     def end_of_input(self) -> None:
         """Nothing more will come: end; called by TLS too, whose end can come before the FIN."""
-        if self._finishing and self.buffered:
+        if self.finishing and self.buffered:
             # The peer has said all it had to say, and still reads.
             self._input_ended = True
             self.pause()
@@ -220,17 +221,17 @@ class Transport(Pollable):
             self.corked.append(data)
             self.buffered = size = self.buffered + len(data)
             return self.spill() if size > HIGH_WATER else not self.choked
-        if self.closed or self._finishing:
+        if self.finishing:
             self.broken = True
             return False
         if self.buffered:
             return self._queue(data)
         try:
-            sent = self.sock.send(data, _FLAGS)
+            sent = self.sock.send(data, FLAGS)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
-            self._broken(error)
+            self.fail(error)
             return False
         self.tally.bytes_sent += sent
         if sent == len(data):
@@ -241,7 +242,7 @@ class Transport(Pollable):
 
     def cork(self) -> None:
         """Collect what is written, until `uncork`."""
-        if self.corked is None and not self._finishing and not self.closed:
+        if self.corked is None and not self.finishing:
             self.corked = []
 
     def uncork(self) -> None:
@@ -262,11 +263,11 @@ class Transport(Pollable):
                 # Nearly always the system takes all of it: then this is what `write` does,
                 # without its call, a thirtieth of what an answer costs.
                 try:
-                    sent = self.sock.send(data, _FLAGS)
+                    sent = self.sock.send(data, FLAGS)
                 except (BlockingIOError, InterruptedError):
                     sent = 0
                 except OSError as error:
-                    self._broken(error)
+                    self.fail(error)
                     return
                 self.tally.bytes_sent += sent
                 self.departed += sent
@@ -313,7 +314,7 @@ class Transport(Pollable):
         try:
             while backlog:
                 chunk = self._next_chunk(backlog)
-                sent = self.sock.send(chunk, _FLAGS)
+                sent = self.sock.send(chunk, FLAGS)
                 self.buffered -= sent
                 self.departed += sent
                 self.progress = self._reactor.clock()  # a handler may have taken long
@@ -326,7 +327,7 @@ class Transport(Pollable):
         except (BlockingIOError, InterruptedError):
             pass  # the kernel is full again: wait for the next time
         except OSError as error:
-            self._broken(error)
+            self.fail(error)
             return
         self._flushed(not backlog)
 
@@ -347,13 +348,13 @@ class Transport(Pollable):
         if empty:
             self._backlog = None
             self._watch(self._interest & ~EVENT_WRITE)
-            if self._finishing:
+            if self.finishing:
                 self._sent_all()
             else:
                 self.events.emptied()
         if self.choked and self.buffered <= LOW_WATER:
             self.choked = False
-            if not self._finishing:
+            if not self.finishing:
                 self.events.drained()
         if self.moved is not None:
             self.moved()  # last, since it may write, and end it all
@@ -370,12 +371,12 @@ class Transport(Pollable):
             at_once: Whether the peer has nothing more to say. Then it is not waited for: with
                 nothing queued and nothing unread, this closes, and calls `gone`.
         """
-        if self.closed or self._finishing:
+        if self.finishing:
             return
         self.uncork()
         if at_once and not self.buffered and not self.broken and self._ends_here():
             return
-        self._finishing = True
+        self.finishing = True
         self._half_close = half_close
         self.received = self._discard
         if self._paused:
@@ -414,7 +415,7 @@ class Transport(Pollable):
             try:
                 self.sock.shutdown(socket.SHUT_WR)
             except OSError as error:
-                self._broken(error)
+                self.fail(error)
         if self._input_ended:
             self._lost(None)
 
@@ -423,10 +424,14 @@ class Transport(Pollable):
         if self._discarded > _DISCARD:
             self._lost(None)
 
-    def _broken(self, error: OSError) -> None:
-        """Writing failed: drop the queue; what the peer had sent before is read first."""
+    def fail(self, error: OSError) -> None:
+        """Writing has failed: drop the queue, and read what the peer had sent, before the end.
+
+        Args:
+            error: Why; `gone` is told.
+        """
         self._drop_queue()
-        self.broken = self._finishing = True
+        self.broken = self.finishing = True
         self._reactor.call_soon(self._read_rest, error)
 
     def _read_rest(self, error: OSError, reads: int = _LAST_READS) -> None:
@@ -460,7 +465,7 @@ class Transport(Pollable):
 
     def dispose(self) -> None:
         """Close the socket; called by the reactor."""
-        self.closed = True
+        self.closed = self.finishing = True
         self._interest = 0
         # It can be choked with nothing queued: in `emptied`, before `drained` is told.
         if self._backlog is not None or self.corked is not None or self.choked:

@@ -40,7 +40,7 @@ from .visitor import Visitor
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import selectors
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, TypeVar, Union, overload
 
     from ..protocol.extensions import Extension
@@ -104,29 +104,6 @@ class WorldSelector(MemorySelector):
             self._world.wait(timeout)
             found = self.ready()
         return self._world.shuffled(found)
-
-
-class _InOrder(set):  # type: ignore[type-arg]
-    """A set that is iterated in the order of coming: what hangs on ids is not replayed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._order: dict[Any, None] = {}
-
-    def add(self, item: Any) -> None:
-        super().add(item)
-        self._order[item] = None
-
-    def discard(self, item: Any) -> None:
-        super().discard(item)
-        self._order.pop(item, None)
-
-    def clear(self) -> None:
-        super().clear()
-        self._order.clear()
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._order)
 
 
 class World:
@@ -241,9 +218,7 @@ class World:
             **options: Its options; its `reactor` is the world's, unless there is another.
         """
         options.setdefault("reactor", self.reactor)
-        server = kind([self.listen()], **options)
-        server.clients = _InOrder()
-        return server
+        return kind([self.listen()], **options)
 
     if TYPE_CHECKING:
 

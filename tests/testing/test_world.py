@@ -12,7 +12,6 @@ import pytest
 
 from reactor import Connection, PerMessageDeflate, Reactor, Server
 from reactor.testing import World
-from reactor.testing.world import _InOrder
 
 if TYPE_CHECKING:
     from reactor.testing import Visitor
@@ -334,17 +333,3 @@ def test_a_failure_in_a_call_leaves_the_time_as_it_is() -> None:
         with pytest.raises(LookupError, match="1"):
             world.run(5)
         assert world.now == 1
-
-
-def test_clients_are_gone_through_in_the_order_of_their_coming() -> None:
-    ordered = _InOrder()
-    for number in (3, 1, 2, 1):
-        ordered.add(number)
-    assert list(ordered) == [3, 1, 2]
-    ordered.discard(3)
-    ordered.discard(3)
-    assert list(ordered) == [1, 2]
-    assert ordered == {1, 2}
-    ordered.clear()
-    assert list(ordered) == []
-    assert len(ordered) == 0
