@@ -12,7 +12,7 @@ from _thread import get_ident
 
 from .errors import QueueFull
 from .handlers import Told
-from .loop.transport import FLAGS, HIGH_WATER, Transport
+from .loop.transport import FLAGS, Transport
 from .protocol.frames import (
     BINARY_HEADERS,
     MASKED_BINARY_HEADERS,
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 # To look up a member of an enum costs 70 ns before Python 3.12, a global 15.
 _OPEN: State = State.OPEN
-_CONNECTING: State = State.CONNECTING
 # From so many bytes on a payload is not copied behind its header, which has ten, and a key.
 _LARGE = 64 * 1024
 
@@ -63,7 +62,6 @@ class Sending(Told):
         "_settings",
         "_tally",
         "_transport",
-        "_unasked",
         "server",
     )
 
@@ -84,11 +82,9 @@ class Sending(Told):
         self._transport: Stream = opened.transport
         self._tally = opened.transport.tally
         self._session = self._make_session(opened.is_client)
-        self._session.state = _CONNECTING
+        self._session.wait()
         self._pong: bytes | None = None
         self._pinged = False  # ever, by us
-        # What may wait without a further look.
-        self._unasked = min(HIGH_WATER, self._settings.max_write_queue)
         tells = self.listens_to("onsent")
         lasting = tells or self._codecs or self._settings.fragment_size is not None
         self._outbox: Outbox | None = self._make_outbox(tells) if lasting else None
@@ -199,7 +195,7 @@ class Sending(Told):
             frame = headers[size] + payload
         transport = self._transport
         waiting = transport.buffered + len(frame)
-        if waiting > self._unasked or session.state is not _OPEN:
+        if waiting > session.unasked:  # or it is not open
             return self.send_packed(frame)
         # What follows is `send_packed` where there is room, without its call, and without that
         # of `write` in a handler, where what is written is collected.

@@ -2047,3 +2047,88 @@ def test_who_causes_more_fragments_than_a_step_writes_is_held_up_and_not_dropped
         assert peer.ends == [(1000, "")] * closes
         assert most < 64 * KIB + 2 * size + 64 * KIB
         assert peer.server.messages() == [bytes(size)] * count
+
+
+# ---- messages that come together ----
+
+
+class Own(Connection):
+    """Has its own `onmessage`; what each message has it do."""
+
+    def onmessage(self: Any, message: Any) -> None:
+        self.data = [*(self.data or ()), message]
+        if message == "raise":
+            raise LookupError(message)
+        if message in ("pause", "abort", "close"):
+            getattr(self, message)()
+        if message == "count":
+            self.data.append(self.server.stats().messages_received)
+
+
+@pytest.mark.parametrize("kind", [Connection, Own])
+@pytest.mark.parametrize("word", ["a", "raise", "pause", "abort", "close"])
+def test_each_message_of_a_read_is_told_and_counted_until_it_stops(
+    kind: type[Connection], word: str
+) -> None:
+    with Line(kind=kind, do={"onmessage": Own.onmessage}) as line:
+        for message in ("first", word, "second", "third"):
+            line.say(TEXT, message.encode())
+        line.step()
+        told = ["first", word] + ["second", "third"] * (word == "a")
+        assert line.client.data == told
+        assert line.transport.tally.messages_received == len(told)
+        line.client.resume()
+        line.settle()
+        if word == "pause":
+            told += ["second", "third"]
+        assert line.client.data == told
+        assert line.transport.tally.messages_received == len(told)
+
+
+def test_the_peers_close_behind_what_our_close_drops_is_heard() -> None:
+    with Line(do={"onmessage": Own.onmessage}) as line:
+        for message in (b"a", b"close", b"b", b"c"):
+            line.say(TEXT, message)
+        line.say(CLOSE, b"\x03\xe8")
+        line.step()
+        assert line.client.data == ["a", "close"]
+        assert line.server.names()[-1] == "onclose"
+
+
+def test_who_handles_messages_can_be_another_with_each() -> None:
+    def hand_over(client: Connection, message: str) -> None:
+        heard.append(("first", message))
+        client.handlers = second
+
+    heard: list[tuple[str, str]] = []
+    second = Handlers(onmessage=lambda client, message: heard.append(("second", message)))
+    with Line() as line:
+        line.client.handlers = Handlers(onmessage=hand_over)
+        for message in (b"a", b"b", b"c"):
+            line.say(TEXT, message)
+        line.step()
+        assert heard == [("first", "a"), ("second", "b"), ("second", "c")]
+
+
+def test_a_read_is_counted_as_received_while_its_messages_are_handled() -> None:
+    with Line(kind=Own) as line:
+        for message in (b"a", b"count", b"b"):
+            line.say(TEXT, message)
+        line.step()
+        assert line.client.data == ["a", "count", 3, "b"]
+
+
+def test_what_came_together_stops_where_the_peer_does_not_read_the_answers() -> None:
+    def answer(client: Connection, message: str) -> None:
+        Own.onmessage(client, message)
+        client.send(50_000 * message)
+
+    with Line(do={"onmessage": answer}) as line:
+        line.stop_reading()
+        for message in (b"a", b"b", b"c", b"d"):
+            line.say(TEXT, message)
+        line.settle()
+        assert line.client.data == ["a", "b"]
+        line.read_all()
+        assert line.client.data == ["a", "b", "c", "d"]
+        assert line.whole() == [50_000 * message for message in "abcd"]

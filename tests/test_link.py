@@ -119,3 +119,58 @@ def test_what_the_client_raises_fails_the_connection(caplog: pytest.LogCaptureFi
         assert (name, type(error), str(error)) == ("onerror", LookupError, "hello")
         assert (link.close_code, link.close_reason) == (1011, "internal error")
         assert "onmessage of <the owner> raised" in caplog.text
+
+
+def sent_together(link: Link, *messages: bytes) -> None:
+    """Have messages come in one read."""
+    link._input(b"".join(bytes((0x81, len(message))) + message for message in messages))
+
+
+def test_messages_that_come_together_are_told_and_counted() -> None:
+    class Asking(Owner):
+        def onmessage(self, message: Any) -> None:
+            self.seen.append(message)
+            if message == "stop":
+                link.pause()
+            if message == "late":
+                reactor.ends = reactor.clock() - 1
+
+    with Reactor(selector=MemorySelector(), clock=FakeClock()) as reactor:
+        owner = Asking(reactor)
+        link = link_of(owner)
+        link.start()
+        tally = link._transport.tally
+        sent_together(link, b"a", b"b")
+        assert owner.seen == ["a", "b"]
+        assert tally.messages_received == 2
+        sent_together(link, b"c", b"stop", b"d", b"e")
+        assert owner.seen == ["a", "b", "c", "stop"]
+        assert tally.messages_received == 4
+        link.resume()
+        reactor.step(0)
+        assert owner.seen[4:] == ["d", "e"]
+        reactor.ends = reactor.clock() + 1
+        sent_together(link, b"in time", b"late", b"f", b"g")
+        assert owner.seen[6:] == ["in time", "late"]
+        assert tally.messages_received == 8
+        reactor.ends = None
+        reactor.step(0)
+        assert owner.seen[8:] == ["f", "g"]
+        assert tally.messages_received == 10
+
+
+def test_what_the_client_raises_ends_what_came_together(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Clumsy(Owner):
+        def onmessage(self, message: Any) -> None:
+            raise LookupError(message)
+
+    with Reactor(selector=MemorySelector(), clock=FakeClock()) as reactor:
+        owner = Clumsy(reactor)
+        link = link_of(owner)
+        link.start()
+        sent_together(link, b"a", b"b")
+        assert [str(error) for _, error in owner.seen] == ["a"]
+        assert link._transport.tally.messages_received == 1
+        assert "onmessage of <the owner> raised" in caplog.text

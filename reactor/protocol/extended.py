@@ -122,7 +122,7 @@ class ExtendedSession(Session):
                 self.keep(data)
                 return True
             # Parts can be left of what the parser has handed over to the last byte.
-            return self._feed(data) or self._rest is not None
+            return Session.feed(self, data) or self._rest is not None
         except BaseException:
             # What was interrupted is lost, and a codec that remembers is out of step.
             if self.state is not _CLOSED:

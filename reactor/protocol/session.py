@@ -41,6 +41,7 @@ from .parser import CONTINUED, START, FrameParser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any, Protocol
 
     from .assembly import Assembly, Deliver
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 
         def message_received(self, message: str | bytes) -> bool | None:
             """A whole message; return true to stop the parser."""
+
+        def messages_received(self, messages: Iterator[str | bytes]) -> bool | None:
+            """Several whole messages; return true to stop, with what is left not delivered."""
 
         def fragment_received(self, data: str | bytes, final: bool) -> bool | None:
             """A part of a message, if they are handed on so; return true to stop the parser."""
@@ -102,6 +106,7 @@ TRANSITIONS: dict[tuple[State, int], State] = {
 _NEXT = {state << 2 | event: after for (state, event), after in TRANSITIONS.items()}
 
 # To look up a member of an enum costs 70 ns before Python 3.12, a global 15.
+_CONNECTING: State = State.CONNECTING
 _OPEN: State = State.OPEN
 _CLOSED: State = State.CLOSED
 
@@ -191,6 +196,8 @@ class Session(FrameParser):
     Attributes:
         client: See the argument.
         state: `OPEN`, `CLOSING` or `CLOSED`; `TRANSITIONS` says how it moves.
+        unasked: Bytes of messages that may wait without a look at anything else, for whoever
+            sends them; below 0 unless it is open, so that one look tells both.
     """
 
     __slots__ = (
@@ -203,8 +210,10 @@ class Session(FrameParser):
         "_max_fragments",
         "_max_message",
         "_room",
+        "_to_events",
         "client",
         "state",
+        "unasked",
     )
 
     # What a frame may begin with, between messages and inside one.
@@ -223,6 +232,8 @@ class Session(FrameParser):
         super().__init__(masked=not client, room=self._room)
         self._events = events
         self._deliver: Deliver = events.message_received
+        # Whether that is where messages go.
+        self._to_events = not in_parts
         if in_parts:
             self._deliver = self._whole_part
         self.client = client
@@ -233,6 +244,19 @@ class Session(FrameParser):
         self._large = False
         self._assembly: Assembly | None = None
         self.state = _OPEN
+        self.unasked = 0
+
+    def wait(self) -> None:
+        """Be not open yet; called at most once, before all else."""
+        self.state, self.unasked = _CONNECTING, -1
+
+    def open(self, unasked: int) -> None:
+        """Be open now; called once behind `wait`.
+
+        Args:
+            unasked: See the attribute.
+        """
+        self.state, self.unasked = _OPEN, unasked
 
     # ---- bytes from the peer ----
 
@@ -245,6 +269,12 @@ class Session(FrameParser):
                 raise not_utf8(error.reason, error.start) from None
             return self._deliver(text)
         return self._deliver(bytes(payload))
+
+    def deliver_all(self, messages: Iterator[Any]) -> bool | None:
+        """Deliver several messages; called by the parser."""
+        if self._to_events:
+            return self._events.messages_received(messages)
+        return super().deliver_all(messages)
 
     def _whole_part(self, message: str | bytes) -> bool | None:
         return self._events.fragment_received(message, True)
@@ -371,18 +401,26 @@ class Session(FrameParser):
         self.mute()
         self._move(Event.CLOSE_SENT)
 
-    def deliver_to(self, deliver: Deliver) -> None:
-        """Have whole messages delivered to another function from now on; parts stay parts."""
+    def deliver_to(self, deliver: Deliver | None) -> None:
+        """Have whole messages delivered elsewhere from now on; parts stay parts.
+
+        Args:
+            deliver: Where to, or `None` for `events` again.
+        """
         if self._deliver is not _drop and not self._in_parts:
-            self._deliver = deliver
-            if self._assembly is not None:
-                self._assembly.deliver = deliver
+            self._to_events = deliver is None
+            self._divert(deliver or self._events.message_received)
+
+    def _divert(self, deliver: Deliver) -> None:
+        self._deliver = deliver
+        self.recall()
+        if self._assembly is not None:
+            self._assembly.deliver = deliver
 
     def mute(self) -> None:
         """Drop messages from now on: our Close is sent, or waits behind what is being sent."""
-        self._deliver = _drop
-        if self._assembly is not None:
-            self._assembly.deliver = _drop
+        self._to_events = False
+        self._divert(_drop)
 
     def fail(self, error: ProtocolError) -> None:
         """Fail the connection (RFC 6455 §7.1.7): our Close, unless it is sent already, and end.
@@ -400,6 +438,7 @@ class Session(FrameParser):
         self._events.write(pack_frame(FIN | opcode, payload, self.client))
 
     def _move(self, event: int) -> None:
+        self.unasked = -1
         self.state = state = _NEXT[self.state << 2 | event]
         if state is _CLOSED:
             # Whoever holds on to a connection that has ended does not hold half a message, nor

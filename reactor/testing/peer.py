@@ -197,6 +197,11 @@ class Speaker:
         """Note a message."""
         self.received.append(message)
 
+    def messages_received(self, messages: Iterable[str | bytes]) -> None:
+        """Note several messages."""
+        for message in messages:
+            self.message_received(message)
+
     def fragment_received(self, data: str | bytes, final: bool) -> None:
         """Nothing: messages are put together here."""
 

@@ -67,6 +67,9 @@ class Recorder:
         self.events.append(("message", message))
         return self._taken(message)
 
+    def messages_received(self, messages: Iterable[str | bytes]) -> bool:
+        return any(self.message_received(message) for message in messages)
+
     def fragment_received(self, data: str | bytes, final: bool) -> bool:
         assert self.session.state is State.OPEN
         assert data or final

@@ -476,6 +476,57 @@ def test_an_illegal_first_byte_counts_before_its_length() -> None:
             Sink(room=10).feed(header(0x83, length, 64))
 
 
+# ---- runs of messages ----
+
+RUN = [(0x81, b"one"), (0x82, b"two"), (0x81, 200 * b"3"), (0x82, 40_000 * b"4")]
+
+
+@ROLES
+@pytest.mark.parametrize("before", range(len(RUN) + 1))
+def test_what_a_run_of_messages_had_still_to_deliver_can_be_recalled(
+    client: bool, before: int
+) -> None:
+    def recall(head: int, payload: bytes) -> bool:
+        if len(sink.frames) == before + 1:
+            sink.recall()  # it comes again
+        return False
+
+    sink = Sink(client=client, stops=recall)
+    everything = [(0x8A, b"first"), *RUN, (0x8A, b"last")]
+    assert sink.take([packed(everything, client)]) == everything
+
+
+@ROLES
+def test_a_run_that_is_stopped_goes_on_behind_the_last_message(client: bool) -> None:
+    sink = Sink(client=client, stops=lambda head, payload: True)
+    data = packed([*RUN, (0x8A, b"last")], client)
+    assert [sink.feed(data), *(sink.feed(b"") for _ in RUN)] == [True] * len(RUN) + [False]
+    assert sink.frames == [*RUN, (0x8A, b"last")]
+
+
+def test_a_run_that_is_interrupted_keeps_nothing() -> None:
+    def interrupt(head: int, payload: bytes) -> bool:
+        raise KeyboardInterrupt
+
+    sink = Sink(stops=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        sink.feed(packed(RUN))
+    assert list(sink._coming) == []
+
+
+def test_messages_of_a_run_come_before_the_error_behind_them() -> None:
+    sink = Sink()
+    with pytest.raises(InvalidPayload):
+        sink.feed(packed([*RUN, (0x81, b"\xff"), (0x81, b"never")]))
+    assert sink.frames == RUN
+
+
+def test_a_frame_of_an_extension_that_comes_alone_is_whole() -> None:
+    for payload in (b"short", 200 * b"l", 40_000 * b"m"):
+        sink = Sink(heads=tables(RSV1))
+        assert sink.take([masked(0xC1, payload)]) == [(0xC1, payload)]
+
+
 # ---- budget and stops ----
 
 TINY = masked(0x81, b"x")

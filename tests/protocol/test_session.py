@@ -565,6 +565,52 @@ def test_whole_messages_are_delivered_to_whom_one_says() -> None:
     assert told == [("message", "a"), ("message", "ef"), ("message", b"g")]
 
 
+def test_what_may_wait_unasked_is_known_while_it_is_open() -> None:
+    session = Recorder().session
+    session.wait()
+    assert (session.state, session.unasked) == (State.CONNECTING, -1)
+    session.open(500)
+    assert (session.state, session.unasked) == (State.OPEN, 500)
+    session.close(1000, "")
+    assert (session.state, session.unasked) == (State.CLOSING, -1)
+
+
+@pytest.mark.parametrize("where", ["elsewhere", "nowhere"])
+def test_messages_that_came_together_go_elsewhere_from_the_next_one_on(where: str) -> None:
+    class Diverting(Recorder):
+        def message_received(self, message: str | bytes) -> bool:
+            super().message_received(message)
+            if where == "elsewhere":
+                self.session.deliver_to(taken.append)
+            else:
+                self.session.close(1000, "")
+            return False
+
+    taken: list[str | bytes] = []
+    recorder = Diverting(echo=False)
+    run = b"".join(masked(TEXT, bytes([letter])) for letter in b"abcd")
+    assert recorder.session.feed(run + masked(0x8A, b"pong")) is False
+    assert recorder.events[0] == ("message", "a")
+    assert recorder.events[-1] == ("pong", b"pong")
+    assert ("message", "b") not in recorder.events
+    assert taken == (["b", "c", "d"] if where == "elsewhere" else [])
+
+
+def test_messages_that_came_together_come_back_from_elsewhere() -> None:
+    def take(message: str | bytes) -> None:
+        taken.append(message)
+        if message == "c":
+            recorder.session.deliver_to(None)
+
+    taken: list[str | bytes] = []
+    recorder = Recorder(echo=False)
+    recorder.session.deliver_to(take)
+    run = b"".join(masked(TEXT, bytes([letter])) for letter in b"abcdef")
+    recorder.feed(run)
+    assert taken == ["a", "b", "c"]
+    assert recorder.events == [("message", letter) for letter in "def"]
+
+
 def test_parts_stay_with_those_who_take_parts() -> None:
     recorder = parts()
     recorder.feed(masked(0x02, b"a"))
