@@ -51,6 +51,7 @@ ROWS = [
         "protocol.auth",
         "protocol.forwarded",
         "protocol.messages",
+        "protocol.heads",
         "protocol.extensions",
         "loop.rounds",
     ),

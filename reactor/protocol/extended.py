@@ -15,7 +15,7 @@ from __future__ import annotations
 from ..errors import MessageTooBig, ProtocolError
 from .extensions import Codec, claims, decode_frame, encoded_room, guard, pack_own
 from .frames import BINARY, CONTINUATION, RSV1, RSV2, RSV3, Frame, as_bytes
-from .parser import tables
+from .heads import tables
 from .session import Session, State, sendable
 
 TYPE_CHECKING = False

@@ -15,8 +15,9 @@ from __future__ import annotations
 from ..errors import InvalidState, MessageTooBig, ProtocolError
 from .extensions import claims, decode_frame, encode_frame, encoded_room, pack_own
 from .frames import BINARY, CLOSE, FIN, Frame, as_bytes, pack_frame
+from .heads import tables
 from .masking import new_key
-from .parser import FrameParser, tables
+from .parser import FrameParser
 from .session import check_close, cut_reason, sendable
 
 TYPE_CHECKING = False

@@ -1,9 +1,8 @@
 """A byte stream -> frames, incrementally (RFC 6455 §5).
 
-What a frame may begin with is a table of 256 entries, `START` between messages and `CONTINUED`
-inside one, so that every rule on RSV bits, opcodes, order and fragmented control frames is one
-look-up, and is applied before any length is trusted: first byte, mask bit, length form, limit,
-and only then is anything kept. Extensions claim entries of these tables: see `tables`.
+What a frame may begin with is a table (`heads.py`), so that every rule on RSV bits, opcodes,
+order and fragmented control frames is one look-up, and is applied before any length is trusted:
+first byte, mask bit, length form, limit, and only then is anything kept.
 
 A frame that is cut by the end of the input is not put together again: its payload goes on in
 the pieces in which it arrives. So nothing is scanned twice, a payload costs the same in one
@@ -16,13 +15,13 @@ called on `self`; and a short message of one frame is not even given to a hook, 
 
 from __future__ import annotations
 
-from functools import cache
 from operator import length_hint
 
 from ..errors import ProtocolError
 from . import masking
 from .assembly import not_utf8
-from .frames import FIN, MASK, MAX_CONTROL, MAX_SHORT, RSV1, RSV2, RSV3
+from .frames import MASK, MAX_CONTROL, MAX_SHORT
+from .heads import BINARY, CONTROL, ILLEGAL, START, TEXT, WHOLE, why_illegal
 from .masking import REPEAT, apply_mask
 
 TYPE_CHECKING = False
@@ -31,58 +30,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     Form = tuple[int, int, int, slice]
-
-# The kinds of first byte in a table of heads. From `WHOLE` on it is that of a data frame which
-# is not fragmented; `TEXT` and `BINARY` are messages as they are, in which no extension has a
-# word.
-ILLEGAL, FRAGMENT, CONTROL, WHOLE, TEXT, BINARY = range(6)
-
-
-@cache  # as many as there are configurations
-def tables(
-    first: int = 0, every: int = 0, opcodes: tuple[tuple[int, int], ...] = ()
-) -> tuple[bytes, bytes]:
-    """Return what a frame may begin with between messages, and inside one.
-
-    Args:
-        first: The RSV bits that extensions claim for the first frame of a message, as a mask.
-        every: Those that they claim for every data frame.
-        opcodes: The reserved opcodes that they claim, for frames that are not fragmented, each
-            with the RSV bits that such a frame may have.
-    """
-    control = {FIN | opcode: CONTROL for opcode in (0x8, 0x9, 0xA)}
-    start = {0x81: WHOLE, 0x82: WHOLE, 0x01: FRAGMENT, 0x02: FRAGMENT}
-    between, inside = dict(control), dict(control)
-    # "MUST be 0 unless an extension is negotiated that defines meanings for non-zero values"
-    # (RFC 6455 §5.2, RSV); "All control frames [...] MUST NOT be fragmented" (§5.5): whatever
-    # is not named here is illegal.
-    for bits in range(0, 0x80, RSV3):
-        if not bits & ~(first | every):
-            between.update({bits | head: kind for head, kind in start.items()})
-        if not bits & ~every:
-            inside.update({bits | FIN: FRAGMENT, bits: FRAGMENT})
-        for opcode, rsv in opcodes:
-            if not bits & ~rsv:
-                between[bits | FIN | opcode] = CONTROL if opcode & 8 else WHOLE
-                if opcode & 8:  # it may come between the fragments of a message
-                    inside[bits | FIN | opcode] = CONTROL
-    return _table(between), _table(inside)
-
-
-def _table(legal: dict[int, int]) -> bytes:
-    table = bytearray(256)  # of `ILLEGAL`
-    for head, kind in legal.items():
-        table[head] = kind
-    return bytes(table)
-
-
-def plain() -> tuple[bytes, bytes]:
-    """Return what `tables` does, for messages that are delivered as they are."""
-    between, inside = tables()
-    return between[:0x81] + bytes((TEXT, BINARY)) + between[0x83:], inside
-
-
-START, CONTINUED = plain()
 
 # To parse a short frame by its second byte: its size, and how its payload is unmasked together
 # with its key: what the key is multiplied by, the size of the two, rounded up, and where the
@@ -119,8 +66,7 @@ class FrameParser:
 
     Attributes:
         ended: Whether nothing more will be parsed.
-        heads: What the next frame may begin with: `START` or `CONTINUED`, or other `tables`;
-            set by the subclass.
+        heads: What the next frame may begin with: a table of `heads.py`; set by the subclass.
         room: Bytes that the next data frame may have: what the message's limit leaves; set by
             the subclass.
         remaining: Bytes of payload that the frame which has begun still lacks.
@@ -418,7 +364,7 @@ class FrameParser:
         head = data[pos]
         kind = self.heads[head]
         if kind == ILLEGAL:
-            raise ProtocolError(1002, _why_illegal(head, self.heads))
+            raise ProtocolError(1002, why_illegal(head, self.heads))
         length, begin = self._length(data, pos, size, kind)
         if begin > size or (kind == CONTROL and begin + length > size):
             return pos, False
@@ -495,17 +441,3 @@ def _extended_length(field: bytes) -> int:
     if length < (126 if len(field) == 2 else 0x10000):
         raise ProtocolError(1002, f"length {length} in {len(field)} bytes (RFC 6455 §5.2)")
     return length
-
-
-def _why_illegal(head: int, heads: bytes) -> str:
-    opcode = head & 0x0F
-    bits = head & (RSV1 | RSV2 | RSV3)
-    if bits and heads[head & ~bits]:
-        return f"reserved bits in first byte {head:#04x}, not negotiated (RFC 6455 §5.2)"
-    if opcode in (0x8, 0x9, 0xA):
-        return "fragmented control frame (RFC 6455 §5.5)"
-    if opcode > 2:
-        return f"reserved opcode {opcode:#x} (RFC 6455 §5.2)"
-    if heads[0x81]:
-        return "continuation frame without a message to continue (RFC 6455 §5.4)"
-    return f"opcode {opcode:#x} inside a fragmented message (RFC 6455 §5.4)"

@@ -37,7 +37,8 @@ from .frames import (
     pack_frame,
     pack_message,
 )
-from .parser import CONTINUED, START, FrameParser
+from .heads import CONTINUED, START
+from .parser import FrameParser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from reactor.protocol.extensions import (
     offer,
 )
 from reactor.protocol.frames import FIN, RSV1, RSV2, RSV3, Frame, Opcode
-from reactor.protocol.parser import ILLEGAL, tables
+from reactor.protocol.heads import ILLEGAL, tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,18 +14,8 @@ from hypothesis import strategies as st
 from reactor.errors import InvalidPayload, MessageTooBig, ProtocolError
 from reactor.protocol import masking
 from reactor.protocol.frames import RSV1, RSV2, RSV3
-from reactor.protocol.parser import (
-    BINARY,
-    CONTINUED,
-    CONTROL,
-    FRAGMENT,
-    ILLEGAL,
-    START,
-    TEXT,
-    WHOLE,
-    FrameParser,
-    tables,
-)
+from reactor.protocol.heads import BINARY, CONTINUED, START, TEXT, WHOLE, tables
+from reactor.protocol.parser import FrameParser
 
 from .recorder import byte_by_byte, cut, cut_at_random
 from .wire import KEY, header, masked, unmasked
@@ -268,57 +258,6 @@ def test_a_control_frame_over_125_bytes_is_refused_in_its_second_byte(
 
 
 # ---- what extensions claim ----
-
-BITS = range(0, 0x80, RSV3)
-# Opcodes, each with the bits of the extension that claims it.
-Opcodes = tuple[tuple[int, int], ...]
-OPCODES: tuple[Opcodes, ...] = (
-    (),
-    ((0x3, RSV1),),
-    ((0x7, 0), (0xB, RSV1 | RSV3)),
-    ((0xF, RSV2),),
-    (*((opcode, RSV3) for opcode in range(3, 8)), (0xC, 0)),
-)
-
-
-def kind(head: int, inside: bool, first: int, every: int, opcodes: Opcodes) -> int:
-    """What a first byte is, rule by rule."""
-    fin, rsv, opcode = head & 0x80, head & 0x70, head & 0x0F
-    if opcode in (0x8, 0x9, 0xA):
-        return CONTROL if fin and not rsv else ILLEGAL
-    if opcode == 0:
-        return FRAGMENT if inside and not rsv & ~every else ILLEGAL
-    if opcode in (0x1, 0x2) and not inside and not rsv & ~(first | every):
-        return WHOLE if fin else FRAGMENT
-    if fin and opcode in dict(opcodes) and not rsv & ~dict(opcodes)[opcode]:
-        return CONTROL if opcode & 8 else ILLEGAL if inside else WHOLE
-    return ILLEGAL
-
-
-@pytest.mark.parametrize("opcodes", OPCODES)
-@pytest.mark.parametrize("every", BITS)
-@pytest.mark.parametrize("first", BITS)
-def test_a_first_byte_is_what_the_claims_make_of_it(
-    first: int, every: int, opcodes: Opcodes
-) -> None:
-    between, inside = tables(first, every, opcodes)
-    for head in range(256):
-        assert between[head] == kind(head, False, first, every, opcodes), hex(head)
-        assert inside[head] == kind(head, True, first, every, opcodes), hex(head)
-
-
-def test_nothing_is_claimed_by_default() -> None:
-    between, inside = tables(0, 0, ())
-    assert inside == CONTINUED
-    # But for the messages that are delivered as they are.
-    assert (between[0x81], between[0x82], START[0x81], START[0x82]) == (
-        WHOLE,
-        WHOLE,
-        TEXT,
-        BINARY,
-    )
-    assert between == START.replace(bytes((TEXT, BINARY)), bytes((WHOLE, WHOLE)))
-    assert [head for head in range(256) if START[head]] == sorted(LEGAL["between messages"][1])
 
 
 def refused(sink: Sink, good: list[tuple[int, bytes]], head: int, why: str) -> None:
