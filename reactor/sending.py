@@ -133,7 +133,7 @@ class Sending(Told):
     def ready_state(self) -> State:
         """Where it is in its life (WHATWG `readyState`); `CONNECTING` only until `onopen`."""
         state, outbox = self._session.state, self._outbox
-        if state is State.OPEN and outbox is not None and outbox.farewell is not None:
+        if state is _OPEN and outbox is not None and outbox.farewell is not None:
             return State.CLOSING
         return state
 
@@ -343,7 +343,7 @@ class Sending(Told):
 
         sender: Any = self  # the connection, whole
         size = self._settings.fragment_size
-        return Outbox(sender, self._transport, self._codecs, size, tells)
+        return Outbox(sender, self._transport, self._session, self._codecs, size, tells)
 
     def has_room(self, size: int, before: int = 0) -> bool:
         """Return whether the queue may take `size` bytes more; if not, apply the policy.

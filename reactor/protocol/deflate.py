@@ -46,6 +46,11 @@ _EMPTY, _TAIL = b"\x00", b"\x00\x00\xff\xff"
 # costs as much at 12 bits, 0.5 us more at 15, 5 to 15 us on PyPy, and memory there that its
 # collector does not see.
 _END = _TAIL + (_EMPTY + _TAIL) * 64
+# A decompressor that is not used again may be told of the end: behind the tail it has to be
+# between two blocks there and then, or the stream does not end with this one. 0.3 us less.
+_LAST = _TAIL + b"\x01" + _TAIL
+# How much of them is not taken, when the stream has ended.
+_BEHIND_END, _BEHIND_LAST = len(_END) - len(_TAIL), (0, len(_LAST) - len(_TAIL))
 _CUT = "compressed data that ends inside a block (RFC 7692 §7.2.1)"
 
 # The streams that a part may end, by BFINAL, besides one for each 256 bytes: each takes a new
@@ -212,14 +217,19 @@ class _DeflateCodec(Codec):
     def _end(self) -> None:
         """Put back what ends a message, and see that it has ended there."""
         inflater = self._inflater or _decompressor(self._their_bits)
-        try:
-            beyond = inflater.decompress(_END, 1)
-        except zlib.error:
-            beyond = _END
         # The last block may have BFINAL=1 itself; then it ends with the tail.
-        if beyond or (inflater.eof and len(inflater.unused_data) != len(_END) - len(_TAIL)):
+        try:
+            if self._they_forget:
+                beyond = inflater.decompress(_LAST, 1)
+                ended = inflater.eof and len(inflater.unused_data) in _BEHIND_LAST
+            else:
+                beyond = inflater.decompress(_END, 1)
+                ended = not inflater.eof or len(inflater.unused_data) == _BEHIND_END
+        except zlib.error:
+            raise InvalidPayload(_CUT) from None
+        if beyond or not ended:
             raise InvalidPayload(_CUT)
-        self._inflater = None if self._they_forget or inflater.eof else inflater
+        self._inflater = None if inflater.eof else inflater
 
 
 class _MessageCodec(_DeflateCodec):

@@ -13,8 +13,9 @@ once, and what is left is asked for in the next `feed`; in the meantime nothing 
 from __future__ import annotations
 
 from ..errors import MessageTooBig, ProtocolError
+from .assembly import not_utf8
 from .extensions import Codec, claims, decode_frame, encoded_room, guard, pack_own
-from .frames import BINARY, CONTINUATION, RSV1, RSV2, RSV3, Frame, as_bytes
+from .frames import BINARY, CONTINUATION, RSV1, RSV2, RSV3, TEXT, Frame, as_bytes
 from .heads import tables
 from .session import Session, State, sendable
 
@@ -162,14 +163,23 @@ class ExtendedSession(Session):
         if isinstance(decoded, bytes):
             # As `_count` says, without its call: what comes at once is one piece.
             self._left -= 1
-            payload, size = decoded, len(decoded)
-            if size > self._max_message:
-                raise MessageTooBig(size, self._max_message)
+            payload = decoded
+            if len(payload) > self._max_message:
+                raise MessageTooBig(len(payload), self._max_message)
         else:
             payload = self._joined(decoded, payload)
         if self.state is _CLOSED:
             return True  # by a hook
-        stop = Session.message(self, head & ~_RSV, payload)
+        # As `Session.message`, without its call.
+        deliver = self._deliver
+        if head & 0x0F == TEXT:
+            try:
+                text = payload.decode()
+            except UnicodeDecodeError as error:
+                raise not_utf8(error.reason, error.start) from None
+            stop = deliver(text)
+        else:
+            stop = deliver(bytes(payload))
         return stop or self._left <= 0 or self.state is _CLOSED
 
     def _joined(

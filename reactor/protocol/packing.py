@@ -8,6 +8,8 @@ thousand connections is encoded once where nothing depends on who gets it.
 
 from __future__ import annotations
 
+from struct import Struct
+
 from ..errors import ProtocolError
 from .extensions import encode_frame, guard
 from .frames import CONTINUATION, FIN, MAX_SHORT, Frame, as_bytes, pack_frame
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
     from .extensions import Codec
     from .messages import Message
+
+_header = Struct(">BBH").pack  # 70 ns; 140 by `bytes`
 
 
 class Packer:
@@ -112,7 +116,7 @@ class Packer:
                         data = as_bytes(data)
                     size, head = len(data), FIN | rsv | opcode
                     if MAX_SHORT < size < 0x10000 and not self._masked:  # as `pack_frame`
-                        return bytes((head, 126, size >> 8, size & 0xFF)) + data
+                        return _header(head, 126, size) + data
                     return pack_frame(head, data, self._masked)
             except ProtocolError:
                 raise

@@ -786,13 +786,21 @@ def test_a_message_has_to_end_where_its_last_block_does(parts: list[bytes]) -> N
         assert error.code == 1007
 
 
+FORGETTING = pytest.mark.parametrize(
+    "flags", [(), ("server_no_context_takeover",)], ids=["remembered", "forgotten"]
+)
+
+
+@FORGETTING
 @pytest.mark.parametrize(
     "message", [DYNAMIC, STORED, STATIC], ids=["dynamic", "stored", "static"]
 )
-def test_a_message_that_is_cut_anywhere_is_refused(message: bytes) -> None:
+def test_a_message_that_is_cut_anywhere_is_refused(
+    message: bytes, flags: tuple[str, ...]
+) -> None:
     for end in range(len(message)):
         if message[:end] != b"\x00":  # an empty message
-            assert refused(client(), message[:end]).code == 1007
+            assert refused(client(*flags), message[:end]).code == 1007
 
 
 def test_the_error_says_what_is_wrong() -> None:
@@ -813,15 +821,19 @@ def test_the_error_says_what_is_wrong() -> None:
         pytest.param("00 00 00 ff ff 00", id="stored, twice"),
     ],
 )
-def test_the_last_block_has_no_compression_but_may_have_bfinal(last: str) -> None:
+@FORGETTING
+def test_the_last_block_has_no_compression_but_may_have_bfinal(
+    last: str, flags: tuple[str, ...]
+) -> None:
     message = HELLO + TAIL + bytes.fromhex(last)
-    codec = client()
+    codec = client(*flags)
     for _ in range(3):
         assert inflated(codec, message) == b"Hello"
 
 
-def test_more_empty_blocks_change_nothing() -> None:
-    codec = client()
+@FORGETTING
+def test_more_empty_blocks_change_nothing(flags: tuple[str, ...]) -> None:
+    codec = client(*flags)
     for _ in range(3):
         empty = (b"\x00" + TAIL) * 1000
         assert inflated(codec, empty + HELLO) == b"Hello"

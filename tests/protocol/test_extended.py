@@ -357,6 +357,49 @@ def test_a_compressed_message_is_the_same_in_any_pieces(in_parts: bool) -> None:
         assert brief(recorder.joined[0]) == expected, way
 
 
+# Frames of which a read has as many bytes as they seem to be long.
+SEEMING = {
+    "not masked, a length that the mask's bit makes": bytes((RSV1_TEXT, 5)) + bytes(4 + 133),
+    "126 in seven bits, and no length behind it": bytes((RSV1_TEXT, 0xFE)) + bytes(4 + 126),
+    "127 in seven bits": bytes((RSV1_TEXT, 0xFF)) + bytes(4 + 127),
+    "a short length in two bytes": bytes((RSV1_TEXT, 0xFE, 0, 9)) + bytes(4 + 9),
+    "a bit that nobody claimed": masked(TEXT | RSV2, b"message"),
+    "a continuation of nothing": masked(0x80, b"message"),
+    "one byte more than the limit": masked(TEXT, b"m" * 151),
+    "compressed, far over the limit": masked(RSV1_TEXT, b"\x00" * 2000),
+}
+
+
+@pytest.mark.parametrize("data", SEEMING.values(), ids=SEEMING)
+def test_a_frame_that_comes_alone_is_held_to_the_rules(data: bytes) -> None:
+    def new() -> Extended:
+        return extended(PerMessageDeflate(), max_message=150, max_fragments=1)
+
+    alone, cut = new(), new()
+    more = alone.session.feed(data)
+    assert not more
+    for piece in byte_by_byte(data):
+        cut.feed(piece)
+    assert brief(alone.events) == brief(cut.events)
+    assert [error.code for error in alone.errors] == [error.code for error in cut.errors]
+    assert alone.messages == []
+
+
+@pytest.mark.parametrize("size", [6, 7, 124, 125, 126, 127, 128, 65535, 65536, 65537])
+@pytest.mark.parametrize("client", [False, True], ids=["server", "client"])
+@pytest.mark.parametrize("head", [RSV1_BINARY, BINARY], ids=["compressed", "plain"])
+def test_a_frame_of_any_size_may_come_alone(head: int, client: bool, size: int) -> None:
+    message = payload = b"m" * size
+    if head == RSV1_BINARY:  # as one block without compression, and the header of the next
+        message = b"m" * (size - 6)
+        length = len(message).to_bytes(2, "little")
+        payload = b"\x00" + length + bytes(each ^ 0xFF for each in length) + message + b"\x00"
+    recorder = extended(PerMessageDeflate(), client=client)
+    for _ in range(3):
+        assert not recorder.session.feed((unmasked if client else masked)(head, payload))
+    assert recorder.messages == [message] * 3
+
+
 @IN_PARTS
 @pytest.mark.parametrize("way", ["whole", "cut", "fragments"])
 def test_what_is_not_compressed_data_fails_the_connection(in_parts: bool, way: str) -> None:
