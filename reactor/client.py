@@ -193,6 +193,8 @@ class Client(Told):
         self._attempting = Attempt
         self._attempt: Attempt | None = None
         self._link: Link | None = None
+        # The link, as long as a message goes straight to it: none is ever held.
+        self._direct: Link | None = None
         self._own_reactor = reactor is None
         self.reactor = self._reactor = Reactor() if reactor is None else reactor
         if self.reactor.closed:
@@ -316,10 +318,15 @@ class Client(Told):
             InvalidState: There is no connection, and nothing is held.
             QueueFull: It is more than is held; or by the overflow policy "error".
         """
+        link = self._direct
+        if link is not None:
+            return link.send(message, compress)
+        return self._send_or_hold(message, compress)
+
+    def _send_or_hold(self, message: Sendable, compress: bool | None) -> bool:
+        """Do what `send` says, where a message may have to be held, or there is no link."""
         link = self._link
         if link is not None and not self._away and not self._held:
-            if not self._hold:
-                return link.send(message, compress)
             before = link.ready_state
             sent = link.send(message, compress)
             held = self._backoff is not None
@@ -454,6 +461,8 @@ class Client(Told):
             )
         )
         self._away = False
+        if not self._hold:
+            self._direct = self._link
         self._link.begin(b"", rest)
 
     def attempt_failed(self, error: Exception) -> None:
@@ -536,7 +545,7 @@ class Client(Told):
         self, code: int, reason: str, error: Exception | None, *, clean: bool = False
     ) -> None:
         """Tell that there is no connection, and go on from there."""
-        self._away, self._owed = True, False
+        self._away, self._owed, self._direct = True, False, None
         self.close_code, self.close_reason, self.was_clean = code, reason, clean
         again = not self._leaving and self._may_reconnect(error)
         if not again:

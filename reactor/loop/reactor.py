@@ -100,7 +100,7 @@ class Reactor(Rounds):
         self._pollables: set[Pollable] = set()
         self._services: dict[Service, None] = {}
         self._signals: SignalTrap | None = None
-        self._stopping = self._closed = self._forked = False
+        self._closed = self._forked = False
         reader = self._selector.register(self._wakeup.reader, EVENT_READ, self._woke)
         self._callbacks[reader.fd] = self._woke
         abandon_in_child(self)
@@ -553,9 +553,10 @@ class Polled:
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self.selector = selector
 
-    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        """Return which descriptors are ready, each with its events."""
-        return [(key.fd, events) for key, events in self.selector.select(timeout)]
+    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+        """Return which descriptors are ready, each with its events: all of them."""
+        found = self.selector.select(None if timeout < 0 else timeout)
+        return [(key.fd, events) for key, events in found]
 
     def events(self, fd: int, events: int) -> int:
         """Return what the events that `poll` has returned mean: themselves."""

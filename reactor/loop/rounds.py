@@ -72,6 +72,7 @@ class Rounds:
         "_soon",
         "_stale",
         "_stepping",
+        "_stopping",
         "_timers",
         "_turns",
         "_wakeup",
@@ -106,73 +107,93 @@ class Rounds:
         # What a budget has cut off: sockets, newest timer, and three counts of calls.
         self._left: tuple[Iterator[Any], int, int, int, int] | None = None
         self._overrun, self._deferred, self._made = 0.0, 0, 0
-        self._stepping = self._running = False
+        self._stepping = self._running = self._stopping = False
 
     def _turn(self, timeout: float | None, budget: float | None) -> int:
-        """Make a round, or a part of one; return how many sockets it served. Hot.
+        """Make a round, or a part of one, and in `run` one after the other. Hot.
 
-        It is long for that reason: each `if` spares a call in nearly all steps.
+        It is long for that reason: each `if` spares a call in nearly all rounds, each local
+        variable a look-up.
+
+        Returns:
+            How many sockets the last round served.
         """
-        clock, stale = self.clock, self._stale
-        late = 0.0
+        clock, stale, meter, callbacks = self.clock, self._stale, self._meter, self._callbacks
+        selector, timers, cells = self._selector, self._timers, self._mailbox.cells
+        all_soon, all_turns, heap = self._soon, self._turns, timers.heap
+        poll, slow, ends, at = selector.poll, meter.slow, _NEVER, -_NEVER
         try:
-            if self._left is None:
-                if stale:
-                    stale.clear()
-                timers = self._timers
-                soon, turns, newest = len(self._soon), len(self._turns), timers.newest
-                due = timers.heap[0][0] if timers.heap else None
-                self._ready = found = self._selector.poll(self._wait(timeout, due))
-                foreign = len(self._mailbox.cells)
-                self.now = self.heard = began = at = clock()
-                ready, served = iter(found), len(found)
-                if due is not None and due <= began:
-                    late = began - max(due, self._ended)
+            while True:
+                late = 0.0
+                if self._left is None:
+                    if stale:
+                        stale.clear()
+                    soon, turns, newest = len(all_soon), len(all_turns), timers.newest
+                    due = heap[0][0] if heap else None
+                    # Nearly always a timer of some connection is what ends the wait, and the
+                    # time is that at which the last round has ended.
+                    if (
+                        due is None
+                        or due <= at
+                        or (wait := due - at) > _LONGEST_WAIT
+                        or soon
+                        or turns
+                        or cells
+                    ):
+                        patience = self._wait(timeout, due)
+                        wait = -1 if patience is None else patience
+                    self._ready = found = poll(wait, len(callbacks))
+                    foreign = len(cells)
+                    self.now = self.heard = began = at = clock()
+                    ready, served = found if budget is None else iter(found), len(found)
+                    if due is not None and due <= began:
+                        late = began - max(due, self._ended)
+                    else:
+                        due = None
                 else:
-                    due = None
-            else:
-                ready, newest, soon, turns, foreign = self._left
-                served = length_hint(ready)
-                self.now = due = began = at = clock()
-                late = began - self._ended  # who was left over has waited
-            ends = _NEVER
-            if budget is not None:
-                # In this order: what is not a number is the least.
-                self.ends = ends = began + max(_LEAST, budget)
-            slow, callbacks, selector = self._meter.slow, self._callbacks, self._selector
-            for fd, bits in ready:
-                if stale and fd in stale:
-                    continue
-                try:
-                    callback = callbacks[fd]
-                except KeyError:
-                    callback = self._unknown(fd)
-                try:
-                    callback(bits if bits == EVENT_READ else selector.events(fd, bits))
-                except Exception:
-                    self._report(callback)
-                last, at = at, clock()
-                if at - last > slow:
-                    self._meter.took(callback, last, at)
-                if at >= ends:
-                    break
-            if due is not None and at < ends:
-                at = self._call_due(newest, at, ends)
-            if soon and at < ends:
-                soon, at = self._call_all(self._soon, soon, at, ends)
-            if turns and at < ends:
-                turns, at = self._call_all(self._turns, min(turns, _TURNS), at, ends)
-            if foreign and at < ends:
-                foreign, at = self._call_foreign(foreign, at, ends)
-            if budget is not None:
-                self._overrun = max(0.0, at - ends)
-                served -= self._carry_over(ready, newest, soon, turns, foreign)
-            elif self._left is not None:
-                self._left = None
-            self._meter.steps += 1
-            if at - began > NOTABLE or late > NOTABLE:
-                self._note(at - began, late)
-            self._ended = at
+                    ready, newest, soon, turns, foreign = self._left
+                    served = length_hint(ready)
+                    self.now = due = began = at = clock()
+                    late = began - self._ended  # who was left over has waited
+                if budget is not None:
+                    # In this order: what is not a number is the least.
+                    self.ends = ends = began + max(_LEAST, budget)
+                for fd, bits in ready:
+                    if stale and fd in stale:
+                        continue
+                    try:
+                        callback = callbacks[fd]
+                    except KeyError:
+                        callback = self._unknown(fd)
+                    try:
+                        callback(bits if bits == EVENT_READ else selector.events(fd, bits))
+                    except Exception:
+                        self._report(callback)
+                    last, at = at, clock()
+                    if at - last > slow:
+                        meter.took(callback, last, at)
+                        at = clock()  # what it takes to log that is not the next one's fault
+                    if at >= ends:
+                        break
+                if due is not None and at < ends:
+                    at = self._call_due(newest, at, ends)
+                if soon and at < ends:
+                    soon, at = self._call_all(all_soon, soon, at, ends)
+                if turns and at < ends:
+                    turns, at = self._call_all(all_turns, min(turns, _TURNS), at, ends)
+                if foreign and at < ends:
+                    foreign, at = self._call_foreign(foreign, at, ends)
+                if budget is not None:
+                    self._overrun = max(0.0, at - ends)
+                    served -= self._carry_over(ready, newest, soon, turns, foreign)
+                elif self._left is not None:
+                    self._left = None
+                meter.steps += 1
+                if at - began > NOTABLE or late > NOTABLE:
+                    self._note(at - began, late)
+                self._ended = at
+                if not self._running or self._stopping:
+                    return served
         except BaseException:
             self._left = None  # what was ready is found again, what was scheduled is there
             self._running = False
@@ -182,7 +203,6 @@ class Rounds:
             self.ends = None
             if self._left is None:
                 self._ready = []
-        return served
 
     def _unknown(self, fd: int) -> Callable[[int], object]:
         """Return what to call for a descriptor of which nothing was noted.
@@ -248,6 +268,7 @@ class Rounds:
         now = self.clock()
         if now - at > self._meter.slow:
             self._meter.took(fn, at, now)
+            now = self.clock()
         return now
 
     def _report(self, fn: Callable[..., object]) -> None:

@@ -74,9 +74,9 @@ def test_a_descriptor_that_nobody_waits_for_is_passed_over(
     # As `epoll` reports one that was closed here, and is open in another process.
     load.socket("one", 0)
     selector = load.reactor._selector
-    ready = selector.poll(0)
+    ready = selector.poll(0, 2)
     assert len(ready) == 1
-    monkeypatch.setattr(selector, "poll", lambda timeout: [(1 << 30, EVENT_READ), *ready])
+    monkeypatch.setattr(selector, "poll", lambda timeout, most: [(1 << 30, EVENT_READ), *ready])
     load.reactor.step()
     assert load.calls == ["one"]
 
@@ -90,6 +90,28 @@ def test_who_has_asked_the_selector_himself_is_called() -> None:
         theirs.send(b"x")
         reactor.step()
     assert came == [b"x"]
+
+
+def test_run_waits_from_the_end_of_a_round_to_the_next_timer_a_day_at_most(
+    clock: FakeClock,
+) -> None:
+    waits: list[float | None] = []
+
+    class Waited(selectors.DefaultSelector):
+        def select(
+            self, timeout: float | None = None
+        ) -> list[tuple[selectors.SelectorKey, int]]:
+            assert timeout is not None
+            waits.append(timeout)
+            clock.advance(timeout)
+            return super().select(0)
+
+    with Reactor(selector=Waited(), clock=clock, slow_callback=None) as reactor:
+        reactor.call_later(1, clock.advance, 0.5)
+        reactor.call_later(5, reactor.call_soon, reactor.call_later, -1, clock.advance, 0)
+        reactor.call_later(100_000, reactor.stop)
+        reactor.run()
+    assert waits == [1, 3.5, 0, 0, 86400, 100_000 - 86405]
 
 
 # ---- the report ----
