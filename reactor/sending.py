@@ -421,6 +421,7 @@ def post(
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError as error:
+                tally.messages_sent += 1
                 transport.fail(error)
                 continue
             if sent == size:
@@ -428,7 +429,8 @@ def post(
             else:
                 tally.messages_sent += 1
                 tally.bytes_sent += sent
-                transport.write(frame[sent:])
+                # Of the one frame: each slow peer would hold a copy of its own rest.
+                transport.write(memoryview(frame)[sent:])
     finally:
         tally.messages_sent += whole
         tally.bytes_sent += whole * size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from array import array
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from reactor import (
 )
 from reactor.loop.transport import HIGH_WATER, Transport
 from reactor.protocol.extended import ExtendedSession
+from reactor.sending import post
 from tests.extended import ExtendedVisitor, Flip
 from tests.line import KIB, Line, Noting
 from tests.recorder import BINARY, CLOSE, PING, PONG, TEXT, Recorder, meet
@@ -604,7 +606,7 @@ def test_a_message_to_many_ends_who_cannot_be_sent_to() -> None:
         assert ends == [error]
         assert not line.server.clients
         tally = line.transport.tally
-        assert (tally.messages_sent, tally.bytes_sent) == (1, 0)
+        assert (tally.messages_sent, tally.bytes_sent) == (2, 0)
 
 
 def test_whoever_handles_a_message_gets_what_is_sent_to_many_in_its_order() -> None:
@@ -617,3 +619,21 @@ def test_whoever_handles_a_message_gets_what_is_sent_to_many_in_its_order() -> N
         line.say(TEXT, b"?")
         line.settle()
         assert [payload for _, payload in line.read_all()] == [b"before", b"to all", b"after"]
+
+
+def test_those_who_read_slowly_share_the_frame_of_a_message_to_many() -> None:
+    lines = [Line() for _ in range(8)]
+    message = TextMessage("x" * 100_000)
+    frame = message.pack()
+    for line in lines:
+        line.transport.sock.chunk = 1000  # type: ignore[attr-defined]
+    tracemalloc.start()
+    try:
+        post([line.client for line in lines], lines[0].transport.tally, frame, message, None)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 50_000
+    for line in lines:
+        assert line.client.buffered_amount == len(frame) - 2 * 1000
+        line.reactor.close()

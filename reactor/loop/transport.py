@@ -135,7 +135,7 @@ class Transport(Pollable):
         self._reactor = reactor
         self.events = events
         self._backlog: deque[Chunk] | None = None
-        self.corked: list[bytes | bytearray] | None = None
+        self.corked: list[Chunk] | None = None
         self._interest = 0
         self._paused = self.finishing = self._input_ended = False
         self._half_close = True
@@ -211,7 +211,7 @@ class Transport(Pollable):
 
     # ---- out ----
 
-    def write(self, data: bytes | bytearray) -> bool:
+    def write(self, data: Chunk) -> bool:
         """Send `data` now, or as soon as the peer takes it. Hot.
 
         Returns:
@@ -277,7 +277,7 @@ class Transport(Pollable):
             self.write(data)
             self.departed += queued + len(data) - self.buffered  # what was taken at once
 
-    def _send_apart(self, chunks: list[bytes | bytearray]) -> None:
+    def _send_apart(self, chunks: list[Chunk]) -> None:
         """Send what was collected, but without a copy of what is large, behind the rest."""
         size = sum(map(len, chunks))
         queued = self.buffered = self.buffered - size

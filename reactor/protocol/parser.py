@@ -78,6 +78,7 @@ class FrameParser:
         "_deliver",
         "_key",
         "_mask_bit",
+        "_most",
         "_pos",
         "_unparsed",
         "ended",
@@ -90,6 +91,9 @@ class FrameParser:
     def __init__(self, *, masked: bool, room: int) -> None:
         self._mask_bit = MASK if masked else 0
         self._coming = _NOTHING
+        # What the next run may have. Whoever stops at each message, as `recv()` does, would
+        # have 64 parsed for each: so it is one behind a stop, and then twice as many each time.
+        self._most = _BUDGET
         self.recalled = 0
         self._unparsed = b""
         self._pos = 0
@@ -224,13 +228,14 @@ class FrameParser:
                     stop = True
                     break
                 begin = pos
-                pos, messages, other = self._run(data, pos, size, left)
+                most = min(left, self._most)
+                pos, messages, other = self._run(data, pos, size, most)
                 if messages:
-                    left -= len(messages)
                     stop, unread = self._hand_over(messages)
+                    left -= len(messages) - unread
                     if unread:
                         pos = self._behind(data, begin, len(messages) - unread)
-                    if unread or stop or not left:
+                    if unread or stop or len(messages) == most:
                         continue
                 if other is None:
                     if pos == size:
@@ -324,16 +329,22 @@ class FrameParser:
 
     def _hand_over(self, messages: list[Any]) -> tuple[bool | None, int]:
         """Deliver messages; return whether to stop, and how many are left of them."""
+        self.recalled = unread = 0
         if len(messages) == 1:
             deliver = self._deliver
-            return deliver(messages[0]), 0
-        self.recalled = 0
-        self._coming = coming = iter(messages)
-        try:
-            stop = self.deliver_all(coming) or self.ended
-        finally:
-            self._coming = _NOTHING  # which holds no message that was not delivered
-        return stop, length_hint(coming) + self.recalled
+            stop = deliver(messages[0])
+        else:
+            self._coming = coming = iter(messages)
+            try:
+                stop = self.deliver_all(coming) or self.ended
+            finally:
+                self._coming = _NOTHING  # which holds no message that was not delivered
+            unread = length_hint(coming) + self.recalled
+        if unread:
+            self._most = 1
+        elif self._most < _BUDGET and not stop:
+            self._most *= 2
+        return stop, unread
 
     def recall(self) -> None:
         """Parse again what is being delivered, and was not yet: it goes elsewhere."""

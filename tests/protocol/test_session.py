@@ -1149,3 +1149,27 @@ def test_a_mebibyte_byte_by_byte_is_one_message(head: int) -> None:
     feed(b"a")
     assert (recorder.count, recorder.size) == (1, size)
     assert held(recorder.session) == 0
+
+
+def test_whoever_stops_at_each_message_has_few_parsed_more_than_once() -> None:
+    parsed = 0
+
+    class Counting(Session):
+        def _run(self, *args: Any) -> Any:
+            nonlocal parsed
+            run = super()._run(*args)
+            parsed += len(run[1])
+            return run
+
+    class Stopping(Recorder):
+        def make(self, **options: Any) -> Session:
+            return Counting(self, **options)
+
+    recorder = Stopping(stop=["message"], echo=False)
+    recorder.feed(masked(TEXT, b"one") * 500)
+    assert recorder.events == [("message", "one")] * 500
+    assert parsed == 64 + 499
+    recorder.stop = frozenset()
+    recorder.feed(masked(TEXT, b"two") * 500)
+    assert recorder.events[500:] == [("message", "two")] * 500
+    assert parsed == 64 + 499 + 500
