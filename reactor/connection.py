@@ -24,7 +24,7 @@ from operator import length_hint
 from .deadlines import Deadlines
 from .errors import InvalidState, ProtocolError
 from .logs import place, printable
-from .loop.transport import HIGH_WATER, LARGE_READ, LINGER, READ_SIZE
+from .loop.transport import ENDED, HIGH_WATER, LARGE_READ, LINGER, READ_SIZE, Transport
 from .opened import Opened
 from .protocol.session import State, check_close
 from .sending import Sending
@@ -91,7 +91,7 @@ class Connection(Sending):
             opened = alone.opened
         elif options:
             raise TypeError(f"{type(self).__name__}() of a server or client has no options")
-        super().__init__(opened)
+        Sending.__init__(self, opened)
         self.request = opened.request
         self.subprotocol = opened.subprotocol
         self.close_code: int | None = None
@@ -248,11 +248,15 @@ class Connection(Sending):
         finally:
             transport.uncork()
         if rest and not transport.closed:
-            if self._session.state is not State.CLOSED and self._reactor.out_of_time:
-                self._keep(rest)
+            if self._session.state is _CLOSED:
+                transport.received(rest)
+                return
+            # Kept first: of which read it is a part, and of how long a one, nobody says.
+            self._session.keep(rest)
+            if self._reactor.out_of_time:
                 self._hold(True)
             else:
-                transport.received(rest)
+                transport.received(b"")
 
     def start(self, timer: Timer | None = None) -> None:
         """Be open, without a word; called once, before all else."""
@@ -376,14 +380,18 @@ class Connection(Sending):
                 self._end(error)
 
     def _end(self, error: Exception | None) -> None:
-        self._deadlines.cancel()
-        self._session.eof()
+        # What has held this does so no more: who drops it does not leave it to the garbage
+        # collector, which cost a fortieth of what it takes to open and close a connection.
+        self._deadlines.let_go()
+        self._session.let_go()
         told = self.close_code is not None  # why it ended: a RST that follows is no news
         # An interrupt out of one must not spare the user the others.
         try:
             if self._outbox is not None:
                 self._outbox.end()
         finally:
+            if type(self._transport) is Transport:
+                self._transport = ENDED
             if self.close_code is None:
                 self.close_code = 1006
             self.server.connection_ended(self)
@@ -614,7 +622,9 @@ class Connection(Sending):
         transport = self._transport
         # "the underlying TCP connection, in most normal cases, SHOULD be closed first by the
         # server" (RFC 6455 §7.1.1): the side that closes first is the one that must wait.
-        transport.finish(half_close=not self.is_client, at_once=at_once)
+        # A read that got less than it had asked for has left nothing.
+        all_read = at_once and 0 < self._session.fed < transport.read_size
+        transport.finish(half_close=not self.is_client, at_once=at_once, all_read=all_read)
         if not transport.closed:
             delay = self._settings.close_timeout if transport.buffered else LINGER
             self._deadlines.end_within(delay, transport.abort)

@@ -108,8 +108,11 @@ class Deadlines:
         if timer is not None:
             settings, delay = self._settings, timer.when - now
             interval = settings.ping_interval
-            early = delay <= settings.write_timeout and (interval is None or delay <= interval)
-            if early and timer.active:
+            if (
+                delay <= settings.write_timeout
+                and (interval is None or delay <= interval)
+                and timer.queue is not None
+            ):
                 timer.fn, timer.args = self._look, ()
                 self._timer = timer
                 return
@@ -131,6 +134,11 @@ class Deadlines:
     def cancel(self) -> None:
         """Watch nothing any more."""
         self._timer.cancel()
+
+    def let_go(self) -> None:
+        """Watch nothing any more, and hold nobody; the last call, but for `cancel`."""
+        self._timer.cancel()
+        del self._overdue, self._transport
 
     @property
     def _awaits_life(self) -> bool:

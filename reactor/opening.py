@@ -30,6 +30,7 @@ from .protocol.http import HeadReader, take_head
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
     from ssl import SSLContext, SSLError
     from typing import Any, Protocol
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .loop.timers import Timer
     from .opened import Stream
     from .protocol.extensions import Codec, Extension
+    from .protocol.familiar import Recalled
     from .protocol.forwarded import TrustedProxies
     from .protocol.handshake import Request, ServerPolicy
     from .protocol.http import Headers
@@ -124,6 +126,13 @@ class Opening:
     def abort(self) -> None:
         """Drop it at once."""
         self._transport.abort()
+
+    @property
+    def look(self) -> Callable[[], None]:
+        """What reads what has come already; called by the listener, in the same step."""
+        transport: Any = self._transport
+        look: Callable[[], None] = getattr(transport, "below", transport).look
+        return look
 
     # ---- from the transport ----
 
@@ -223,28 +232,35 @@ class Opening:
                     self._head.feed(data)
                 return
             head, rest = whole
-            request = self.request = handshake.Request(head, self.address)
-            handshake.check_framing(request)
-            trusted = self.server.trusted_proxies
+            server = self.server
+            known = server.policy.recall(head, self.address)
+            if known is None:
+                request = self.request = handshake.Request(head, self.address)
+                handshake.check_framing(request)
+            else:
+                request = self.request = known[0]
+            trusted = server.trusted_proxies
             if trusted is not None:
                 self.address = request.address = trusted.client(self.address, request.headers)
-            self._answer(request, rest)
+            self._answer(request, rest, known)
         except HandshakeError as error:
             self._reject(error)
 
     # ---- the answer ----
 
-    def _answer(self, request: Request, rest: bytes) -> None:
+    def _answer(self, request: Request, rest: bytes, known: Recalled | None) -> None:
         server = self.server
         if server.stopping:
             raise HandshakeError(503, "the server is stopping", [("Retry-After", "1")])
         handlers: Any = server
-        upgrade = handshake.wants_upgrade(request)
+        upgrade = known is not None or handshake.wants_upgrade(request)
         if upgrade:
-            found = server.policy.check(request)
+            found = server.policy.check(request) if known is None else known[1]
             # One that counts its clients by `__len__` is false while it is empty.
             handlers = server if found is None else found
-        began = server.reactor.clock()
+        reactor = server.reactor
+        clock = reactor.clock
+        began = clock()
         try:
             answer = handlers.onrequest(request)
             fields = () if isinstance(answer, Response) else answer
@@ -253,15 +269,17 @@ class Opening:
             logger().exception("onrequest raised for %s", printable(repr(request)))
             raise HandshakeError(500, "the server failed to answer") from None
         finally:
-            ended = server.reactor.clock()
-            if ended - began > server.reactor.slow:
-                server.reactor.took(handlers.onrequest, began, ended)
+            ended = clock()
+            if ended - began > reactor.slow:
+                reactor.took(handlers.onrequest, began, ended)
         if self._transport.closed:
             return  # by onrequest, as when it stops the server
         if isinstance(answer, Response):
             self.error = HandshakeError(answer.status, "answered by onrequest")
             self._respond(answer)
         elif upgrade:
+            if known is None:
+                server.policy.remember(request)
             self._open(request, handlers, extra, rest)
         else:
             raise server.policy.refuse(request)

@@ -74,7 +74,7 @@ class Sending(Told):
             """Return the payload of a ping."""
 
     def __init__(self, opened: Opened) -> None:
-        super().__init__(opened.handlers)
+        Told.__init__(self, opened.handlers)
         self._reactor = opened.host.reactor
         self.server: Any = opened.host  # the user's class, with what it has of its own
         self._codecs: tuple[Codec, ...] = opened.codecs

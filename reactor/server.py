@@ -297,17 +297,20 @@ class Server(Handlers):
 
     # ---- from the listeners and the handshakes ----
 
-    def accepted(self, sock: socket.socket, address: Address) -> None:
+    def accepted(self, sock: socket.socket, address: Address) -> Opening | None:
         """Take over a connected socket; called by the listeners.
 
         Args:
             sock: The socket.
             address: The peer's.
+
+        Returns:
+            Its handshake, unless there will be none.
         """
         if INHERITS or _send_without_delay(sock):
-            self._open(sock, address, None)
-        else:
-            sock.close()  # gone before it was taken over
+            return self._open(sock, address, None)
+        sock.close()  # gone before it was taken over
+        return None
 
     def adopt(self, sock: socket.socket, head: bytes = b"") -> None:
         """Take over a connected socket, from another HTTP server.
@@ -338,16 +341,19 @@ class Server(Handlers):
         else:
             sock.close()  # gone before it was taken over
 
-    def _open(self, sock: socket.socket, address: Address, head: bytes | None) -> None:
+    def _open(
+        self, sock: socket.socket, address: Address, head: bytes | None
+    ) -> Opening | None:
         if len(self._openings) >= self._max_openings:
             self._make_room()
         try:
             opening = self._opening(self, sock, address, head)
         except OSError as error:
             logger().warning("%s: cannot be watched: %s", place(address), error)
-            return
+            return None
         self._openings[opening] = None
         self._mind_the_limit()
+        return opening
 
     def connect(self, opened: Opened) -> Connection:
         """Return the connection that a handshake has led to; called by `Opening`.
@@ -396,7 +402,7 @@ class Server(Handlers):
     def _mind_the_limit(self) -> None:
         """Stop or go on accepting, as the number of connections and handshakes says."""
         openings = len(self._openings)
-        full = len(self.clients) + openings >= self._max_connections or (
+        full = len(self._clients) + openings >= self._max_connections or (
             openings >= self._max_openings and self._openings_full()
         )
         if full == self._full:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import logging
+import platform
 import random
 import weakref
 from array import array
@@ -874,7 +875,7 @@ def test_a_peer_that_does_not_close_tcp_is_waited_for_two_seconds(why: str) -> N
         server.met[0].ping()  # whose pong may come behind the peer's Close
     if why == "behind its Close":
         theirs: Any = server.met[0]._transport
-        theirs.sock.chunk = len(close_frame(1000))
+        theirs.read_size = len(close_frame(1000))
     ours.send(masked(PONG + 1, b"") if why == "violation" else close_frame(1000))
     if why == "behind its Close":
         ours.send(b"more")
@@ -2132,3 +2133,27 @@ def test_what_came_together_stops_where_the_peer_does_not_read_the_answers() -> 
         line.read_all()
         assert line.client.data == ["a", "b", "c", "d"]
         assert line.whole() == [50_000 * message for message in "abcd"]
+
+
+@pytest.mark.parametrize("how", ["close", "abort", "loss"])
+def test_one_that_has_ended_is_freed_without_the_garbage_collector(how: str) -> None:
+    server = Server(reactor=Reactor(selector=MemorySelector(), clock=FakeClock()))
+    clock: Any = server.reactor.clock
+    peer = Peer(server, clock)
+    [client] = server.clients
+    {"close": peer.close, "abort": client.abort, "loss": peer.disconnect}[how]()
+    settle(server)
+    assert client.ready_state is State.CLOSED
+    assert (client.buffered_amount, client.tls, client.send("late")) == (0, None, False)
+    for late in client.close, client.pause, client.resume, client.abort:
+        late()
+    alive, collecting = weakref.ref(client), gc.isenabled()
+    gc.disable()
+    try:
+        del client, late
+        # There every object waits for the collector.
+        assert platform.python_implementation() == "PyPy" or alive() is None
+    finally:
+        if collecting:
+            gc.enable()
+    server.reactor.close()

@@ -45,6 +45,7 @@ ROWS = [
         "loop.mailbox",
         "loop.meter",
     ),
+    ("protocol.familiar",),
     (
         "protocol.handshake",
         "protocol.response",

@@ -1678,3 +1678,63 @@ def test_onrequest_and_the_connection_see_the_cookies(wire: Wire) -> None:
     assert seen == [{"id": "7", "theme": "dark"}]
     [client] = wire.server.clients
     assert client.request.user is None
+
+
+# ---- who asks as others have ----
+
+
+def test_who_asks_as_others_have_is_asked_for_and_answered_as_they_were(wires: Any) -> None:
+    wire = wires(locations={"/chat/{room}": Handlers()}, subprotocols=["v1"])
+    request = opening("/chat/blue", "Sec-WebSocket-Protocol: v1\r\n")
+    answers = set()
+    for number in range(5):
+        if number:
+            wire.sock, theirs = memory_pair()
+            wire.accept(theirs, ("10.0.0.1", number))
+        answers.add(wire.send(request))
+        client = list(wire.server.clients)[number]
+        assert client.request.params == {"room": "blue"}
+        assert client.request.headers["Sec-WebSocket-Protocol"] == "v1"
+        assert (client.subprotocol, client.address[1] in (number, 4711)) == ("v1", True)
+    assert answers == {ACCEPTED + b"Sec-WebSocket-Protocol: v1\r\n\r\n"}
+
+
+def test_who_asks_as_others_have_is_refused_while_the_server_stops_and_by_onrequest(
+    wires: Any,
+) -> None:
+    wire = wires()
+    for number in range(4):
+        if number:
+            wire.sock, theirs = memory_pair()
+            wire.accept(theirs)
+        if number == 3:
+            wire.server.answer = lambda request: Response(403)
+        status = wire.send(opening())[9:12]
+        assert status == (b"403" if number == 3 else b"101")
+    assert len(wire.server.requests) == 4
+    assert len(set(map(id, wire.server.requests))) == 4
+
+
+def test_the_address_of_who_asks_as_others_have_is_still_the_proxys_word(wires: Any) -> None:
+    wire = wires(trusted_proxies=["10.0.0.1"])
+    for _ in range(4):
+        wire.sock, theirs = memory_pair()
+        wire.accept(theirs)
+        wire.send(opening())
+    assert [request.address for request in wire.server.requests] == [("10.0.0.1", 4711)] * 4
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_what_has_come_with_a_connection_is_read_by_the_sockets_own_transport(
+    wires: Any, tls: ssl.SSLContext, secure: bool
+) -> None:
+    wire = wires(tls=tls if secure else None)
+    sock, theirs = memory_pair()
+    begun = wire.server.accepted(theirs, ("10.0.0.1", 1))
+    transport = begun._transport
+    assert begun.look == (transport.below if secure else transport).look
+    sock.send(opening())
+    begun.look()
+    # A TLS handshake waits for its turn, with what was read.
+    assert wire.server.tally.bytes_received == len(opening())
+    assert bool(sock.inbox) is not secure

@@ -15,6 +15,7 @@ from __future__ import annotations
 import select
 from collections.abc import Mapping
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector, SelectorKey
+from socket import SocketType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ class EpollSelector(BaseSelector):
             OSError: It cannot be waited for.
             ValueError: It is none, or there are no such events.
         """
-        descriptor = _descriptor(fileobj)
+        # What `_descriptor` says of a socket, nearly always without its call.
+        descriptor = fileobj.fileno() if isinstance(fileobj, SocketType) else -1
+        if descriptor < 0:
+            descriptor = _descriptor(fileobj)
         if descriptor in self._keys:
             raise KeyError(f"{fileobj!r} (descriptor {descriptor}) is registered already")
         self._epoll.register(descriptor, _IN if events == EVENT_READ else _bits(events))

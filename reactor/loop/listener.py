@@ -27,9 +27,17 @@ from .reactor import EVENT_READ, Pollable, Reactor
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, Union
+    from typing import Any, Protocol, Union
 
     Address = Union[tuple[Any, ...], str]
+
+    class Newcomer(Protocol):
+        """What a connection has become."""
+
+        @property
+        def look(self) -> Callable[[], object]:
+            """What reads what has come already."""
+
 
 BACKLOG = 1024
 _BATCH = 16
@@ -52,7 +60,8 @@ class Listener(Pollable):
     Args:
         reactor: Calls it when a connection waits.
         sock: The socket, listening, which becomes the listener's own; made non-blocking here.
-        accepted: Called with each accepted socket and its peer's address.
+        accepted: Called with each accepted socket and its peer's address. What it returns is
+            asked to `look`, if nobody else has come in this step.
         unlink: Whether to remove a unix socket's file at the end.
 
     Attributes:
@@ -79,7 +88,7 @@ class Listener(Pollable):
         self,
         reactor: Reactor,
         sock: socket.socket,
-        accepted: Callable[[socket.socket, Address], object],
+        accepted: Callable[[socket.socket, Address], Newcomer | None],
         *,
         unlink: bool = False,
     ) -> None:
@@ -145,6 +154,7 @@ class Listener(Pollable):
 
     def _ready(self, mask: int) -> None:
         failed = taken = 0
+        newcomer: Newcomer | None = None
         for _ in range(_BATCH):
             # What is called for one connection may pause or close the listener.
             if not self._listening or self._closed:
@@ -153,6 +163,8 @@ class Listener(Pollable):
                 sock, address = self._accept()
             except (BlockingIOError, InterruptedError):
                 self._batch, self._full = taken or 1, 0
+                if taken == 1:
+                    self._look(newcomer)
                 return
             except OSError as error:
                 if error.errno in _NO_ROOM:
@@ -168,15 +180,23 @@ class Listener(Pollable):
                     self._rest(error)
                 continue
             self._pause = _FIRST_PAUSE
-            self._accepted(sock, address)
+            newcomer = self._accepted(sock, address)
             taken += 1
-            if self._reactor.out_of_time:
+            reactor = self._reactor
+            if reactor.ends is not None and reactor.out_of_time:
                 return
             if taken == self._batch:
                 break
         self._full += 1
         if self._full == _MANY_STEPS:
             self._batch, self._full = min(self._batch * 2, _BATCH), 0
+        if taken == 1:
+            self._look(newcomer)
+
+    def _look(self, newcomer: Newcomer | None) -> None:
+        """Have one who came alone read, in this step: nearly always there is something."""
+        if newcomer is not None:
+            self._reactor.call_now(newcomer.look)
 
     def _shed(self, error: OSError) -> None:
         """Drop those who wait, with the spare descriptor, and pause."""

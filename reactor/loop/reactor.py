@@ -355,6 +355,10 @@ class Reactor(Rounds):
         if self.host is not None:
             self._tell_host()
 
+    def call_now(self, fn: Callable[[], object]) -> None:
+        """Call `fn()` at once, but as one of this step's calls: timed and guarded by itself."""
+        self._call(fn, (), self.clock())
+
     def call_in_turn(self, fn: Callable[..., object], *args: object) -> None:
         """Call `fn(*args)` soon, with at most 7 others in a step: for what takes a while."""
         self.check_thread()
@@ -471,11 +475,23 @@ class Reactor(Rounds):
         del self._callbacks[fd]
         self._stale.add(fd)
 
-    def adopt(self, pollable: Pollable) -> None:
-        """Own `pollable` until it is released: `close` and a forked child close its socket."""
+    def adopt(self, pollable: Pollable, readable: Ready | None = None) -> None:
+        """Own `pollable` until it is released: `close` and a forked child close its socket.
+
+        Args:
+            pollable: It.
+            readable: What to call when there is something to read; by default nothing is
+                registered. If it cannot be, the socket is closed.
+        """
         if get_ident() != self.thread:
             self.check_thread()
         self._pollables.add(pollable)
+        if readable is not None:
+            try:
+                self.register(pollable.sock, EVENT_READ, readable)
+            except BaseException:
+                self.release(pollable)  # as when the system's selector takes no more
+                raise
 
     def release(self, pollable: Pollable) -> None:
         """Unregister and close a socket that `adopt` was told of: the one place that does.
@@ -488,7 +504,10 @@ class Reactor(Rounds):
         if pollable not in self._pollables:
             return
         try:
-            self._forget(pollable.sock)
+            # What `_forget` does, without its call.
+            fd = self._selector.unregister(pollable.sock).fd
+            del self._callbacks[fd]
+            self._stale.add(fd)
             if self.host is not None:
                 self.host.watched(pollable.sock, 0)
         except (KeyError, ValueError):

@@ -97,11 +97,14 @@ class Timer:
             heap = queue.heap
             if not heap:
                 return  # it was taken out by a step that was then interrupted
+            if heap[0][2] is self:
+                heappop(heap)
+                if queue.cancelled:
+                    queue.uncover()
+                return
             queue.cancelled = count = queue.cancelled + 1
             if count * 2 > len(heap) > SMALL:
                 queue.renew()
-            elif heap[0][2] is self:
-                queue.uncover()
 
     def retire(self) -> None:
         """Let go of the function and its arguments; called by the queue."""

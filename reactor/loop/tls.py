@@ -406,12 +406,15 @@ class Tls:
 
     # ---- the end ----
 
-    def finish(self, *, half_close: bool = True, at_once: bool = False) -> None:
+    def finish(
+        self, *, half_close: bool = True, at_once: bool = False, all_read: bool = False
+    ) -> None:
         """Send what is queued, then close_notify; the peer's is not waited for.
 
         Args:
             half_close: As for `Transport.finish`.
             at_once: Nothing here: the peer has a close_notify to say.
+            all_read: Nothing here.
         """
         self.uncork()
         self._close_notify()

@@ -137,9 +137,7 @@ class Transport(Pollable):
         self._backlog: deque[Chunk] | None = None
         self.corked: list[Chunk] | None = None
         self._interest = 0
-        self._paused = self.finishing = self._input_ended = False
-        self._half_close = True
-        self._discarded = 0
+        self._paused = self.finishing = False
         self.received = received
         self.tally = Tally() if tally is None else tally
         self.read_size = READ_SIZE
@@ -147,13 +145,8 @@ class Transport(Pollable):
         self.broken = self.choked = self.closed = False
         self.moved: Callable[[], object] | None = None
         self.progress = reactor.now
-        reactor.adopt(self)
-        try:
-            reactor.register(sock, EVENT_READ, self._ready)
-            self._interest = EVENT_READ
-        except BaseException:
-            reactor.release(self)  # as when the system's selector takes no more
-            raise
+        reactor.adopt(self, self._ready)
+        self._interest = EVENT_READ
 
     def answers_for(self) -> object:
         """Return whom it serves, who may be to blame when that took long."""
@@ -183,6 +176,11 @@ class Transport(Pollable):
             received(data)
         else:
             self.end_of_input()
+
+    def look(self) -> None:
+        """Read what has come already, before the selector is asked."""
+        if self._interest & EVENT_READ:
+            self._ready(EVENT_READ)
 
     def end_of_input(self) -> None:
         """Nothing more will come: end; called by TLS too, whose end can come before the FIN."""
@@ -361,7 +359,9 @@ class Transport(Pollable):
 
     # ---- the end ----
 
-    def finish(self, *, half_close: bool = True, at_once: bool = False) -> None:
+    def finish(
+        self, *, half_close: bool = True, at_once: bool = False, all_read: bool = False
+    ) -> None:
         """Send what is queued, then FIN; drop input until the peer's FIN; then close.
 
         The caller sets the time after which it is cut short by `abort`.
@@ -370,14 +370,17 @@ class Transport(Pollable):
             half_close: Whether to send FIN; without it, the peer's is waited for.
             at_once: Whether the peer has nothing more to say. Then it is not waited for: with
                 nothing queued and nothing unread, this closes, and calls `gone`.
+            all_read: Whether nothing is unread, for all that is known: the last read got less
+                than it had asked for.
         """
         if self.finishing:
             return
         self.uncork()
-        if at_once and not self.buffered and not self.broken and self._ends_here():
+        self._discarded = 0
+        if at_once and not self.buffered and not self.broken and self._ends_here(all_read):
             return
         self.finishing = True
-        self._half_close = half_close
+        self._half_close, self._input_ended = half_close, False
         self.received = self._discard
         if self._paused:
             self.resume()
@@ -390,14 +393,15 @@ class Transport(Pollable):
             self._reactor.release(self)
             self._reactor.call_soon(self.events.gone, error)
 
-    def _ends_here(self) -> bool:
+    def _ends_here(self, all_read: bool) -> bool:
         """Close, if there is nothing to read; return whether that was so.
 
         With unread input it would send RST, for which some systems throw away what they have
         not handed to the peer yet: our last words.
         """
         try:
-            data = self.sock.recv(READ_SIZE)
+            # To ask in vain is an exception, of 0.8 us.
+            data = b"" if all_read else self.sock.recv(READ_SIZE)
         except (BlockingIOError, InterruptedError):
             data = b""
         except OSError as error:
@@ -405,7 +409,7 @@ class Transport(Pollable):
             return True
         if data:
             self.tally.bytes_received += len(data)
-            self._discarded = len(data)
+            self._discarded += len(data)
             return False
         self._lost(None)
         return True
@@ -493,3 +497,21 @@ class Transport(Pollable):
         else:
             self._reactor.modify(self.sock, interest, self._ready)
         self._interest = interest  # last, since another thread's call is refused above
+
+
+def _ended() -> Transport:
+    transport: Any = Transport.__new__(Transport)
+    transport.closed = transport.finishing = transport.broken = True
+    transport.choked = False
+    transport.buffered = transport.departed = transport.read_size = 0
+    transport.corked = None
+    # As `pause` and `resume` would have it.
+    transport._paused = False  # noqa: SLF001
+    transport._interest = 0  # noqa: SLF001
+    ended: Transport = transport
+    return ended
+
+
+# What a connection has when its own is closed. That one has the connection, whom the log may
+# still have to name; if they had each other, only the garbage collector would end them.
+ENDED = _ended()

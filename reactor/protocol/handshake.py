@@ -19,13 +19,18 @@ done and send on what a third party has put there as a second request.
 
 from __future__ import annotations
 
-from binascii import Error as Base64Error
-from binascii import a2b_base64, b2a_base64
-
 from ..errors import HandshakeError
 from .answer import Response, status_line
+from .familiar import Familiar
 from .http import Headers, is_token, parse_authority, split_list
-from .request import DEFAULT_PORTS, Request, accept_key, extra_fields
+from .request import (
+    DEFAULT_PORTS,
+    Request,
+    accept_bytes,
+    accept_key,
+    extra_fields,
+    is_key,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +72,7 @@ class ServerPolicy:
         ValueError: One of them is not well-formed.
     """
 
-    __slots__ = ("_locations", "_origins", "_subprotocols")
+    __slots__ = ("_familiar", "_locations", "_origins", "_subprotocols", "recall")
 
     def __init__(
         self,
@@ -89,6 +94,9 @@ class ServerPolicy:
             from .locations import Locations
 
             self._locations = Locations(locations)
+        self._familiar = Familiar()
+        # What `check` and `check_framing` need not be asked of, since they were.
+        self.recall = self._familiar.recall
 
     def check(self, request: Request) -> Any:
         """Check all that is checked before the user is asked; set `request.params`.
@@ -103,6 +111,24 @@ class ServerPolicy:
         value = self._locate(request)
         self._check_origin(request)
         return value
+
+    def remember(self, request: Request) -> None:
+        """Have `recall` know who asks the same, if that comes more often.
+
+        Args:
+            request: Which has passed `check_framing` and `check`.
+        """
+        head = request._head  # noqa: SLF001 - no part of what it shows
+        if not self._familiar.comes_again(head):
+            return
+        # A new one: the other is the user's, who may have changed it.
+        request = Request(head)
+        value = self.check(request)
+        # Some send there what should be a secret, since in a browser they can set no more.
+        if set(split_list(request._fields.get("sec-websocket-protocol", ()))) <= set(
+            self._subprotocols
+        ):
+            self._familiar.remember(head, request, value)
 
     def refuse(self, request: Request) -> HandshakeError:
         """Return the answer to a request for no WebSocket that nobody else answers."""
@@ -234,18 +260,8 @@ def _check_upgrade(request: Request) -> None:
     if fields.get("sec-websocket-version") != ("13",):
         raise _upgrade_required("not version 13 of the protocol (RFC 6455 §4.2.1)")
     keys = fields.get("sec-websocket-key", ())
-    if len(keys) != 1 or not _is_key(keys[0]):
+    if len(keys) != 1 or not is_key(keys[0].encode("latin-1")):
         raise HandshakeError(400, "no Sec-WebSocket-Key of 16 bytes (RFC 6455 §4.2.1)")
-
-
-def _is_key(key: str) -> bool:
-    try:
-        raw = key.encode("latin-1")
-        decoded = a2b_base64(raw)
-    except Base64Error:
-        return False
-    # Decoding passes over what is not base64; encoding again shows that there was none.
-    return len(decoded) == 16 and b2a_base64(decoded, newline=False) == raw
 
 
 def _not_get(request: Request) -> HandshakeError:
@@ -276,7 +292,7 @@ def accept(
         extensions: The value of `Sec-WebSocket-Extensions`; `""` for no such field.
     """
     key = request._fields["sec-websocket-key"][0]
-    opening = _OPENING + accept_key(key).encode()
+    opening = _OPENING + accept_bytes(key.encode("latin-1"))
     if subprotocol is None and not extensions and not extra:
         return opening + b"\r\n\r\n"
     fields = Headers()

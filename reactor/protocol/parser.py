@@ -66,6 +66,7 @@ class FrameParser:
 
     Attributes:
         ended: Whether nothing more will be parsed.
+        fed: How many bytes the last `feed` was given, unless that was one message alone.
         heads: What the next frame may begin with: a table of `heads.py`; set by the subclass.
         room: Bytes that the next data frame may have: what the message's limit leaves; set by
             the subclass.
@@ -82,6 +83,7 @@ class FrameParser:
         "_pos",
         "_unparsed",
         "ended",
+        "fed",
         "heads",
         "recalled",
         "remaining",
@@ -99,6 +101,7 @@ class FrameParser:
         self._pos = 0
         self._key = b""
         self.ended = False
+        self.fed = 0
         self.heads = START
         self.room = room
         self.remaining = 0
@@ -209,6 +212,7 @@ class FrameParser:
 
     def _feed(self, data: bytes) -> bool:
         """Parse what there is, run by run. Hot."""
+        self.fed = len(data)
         if self.ended:
             return False
         pos = 0

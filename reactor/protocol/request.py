@@ -6,7 +6,8 @@ answered and which fields open the connection is the same for both (RFC 6455 §4
 
 from __future__ import annotations
 
-from binascii import b2a_base64
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
 
 from ..errors import HandshakeError
 from .http import Headers, is_token, parse_cookies, parse_head, parse_query, unquote
@@ -85,7 +86,12 @@ class Request:
     @property
     def headers(self) -> Headers:
         """The header fields."""
-        return parse_head(self._head)[1] if self._headers is None else self._headers
+        headers = self._headers
+        if headers is None:
+            headers = parse_head(self._head)[1]
+            if self._fields is not _FORGOTTEN:  # the handshake is not over
+                self._headers, self._fields = headers, headers.by_name()
+        return headers
 
     @property
     def params(self) -> dict[str, str]:
@@ -108,6 +114,26 @@ class Request:
         """The parameters of the target's query, percent-decoded, the last of each name."""
         return parse_query(self.target.partition("?")[2])
 
+    def again(self, head: bytes, key: bytes, address: Any) -> Request:
+        """Return the same request with another key, and for another client.
+
+        Args:
+            head: All before the empty line, which is the same but for the key.
+            key: The value of its `Sec-WebSocket-Key`.
+            address: The client's.
+        """
+        request: Request = _new(Request)
+        request._head = head
+        request._headers = None  # few ask for them
+        request._fields = fields = self._fields.copy()
+        fields["sec-websocket-key"] = (key.decode("latin-1"),)
+        request.method, request.version = self.method, self.version
+        request.target, request.authority = self.target, self.authority
+        request._params = dict(self._params) if self._params else None
+        request.address = address
+        request.user = None
+        return request
+
     def forget(self) -> None:
         """Drop what can be parsed again; called when the handshake is over."""
         self._headers = None
@@ -119,6 +145,7 @@ class Request:
 
 
 _FORGOTTEN: dict[str, tuple[str, ...]] = {}
+_new: Any = object.__new__
 
 
 def _parse_request_line(line: str) -> tuple[str, str, int]:
@@ -152,10 +179,24 @@ def _origin_form(target: str) -> tuple[str, str | None]:
     return f"/{path}", authority
 
 
+def is_key(key: bytes) -> bool:
+    """Return whether a `Sec-WebSocket-Key` is one: 16 bytes in base64 (RFC 6455 §4.2.1)."""
+    try:
+        decoded = a2b_base64(key)
+    except Base64Error:
+        return False
+    # Decoding passes over what is not base64; encoding again shows that there was none.
+    return len(decoded) == 16 and b2a_base64(decoded, newline=False) == key
+
+
 def accept_key(key: str) -> str:
     """Return the `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (RFC 6455 §4.2.2)."""
-    digest = sha1(key.encode("latin-1") + _GUID).digest()
-    return b2a_base64(digest, newline=False).decode()
+    return accept_bytes(key.encode("latin-1")).decode()
+
+
+def accept_bytes(key: bytes) -> bytes:
+    """Return what `accept_key` does, as the bytes that they are."""
+    return b2a_base64(sha1(key + _GUID).digest(), newline=False)
 
 
 def extra_fields(fields: Fields, head: str = "a 101 (RFC 6455 §4.2.2)") -> Headers:

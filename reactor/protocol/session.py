@@ -230,7 +230,7 @@ class Session(FrameParser):
         in_parts: bool = False,
     ) -> None:
         self._max_message = self._room = _UNLIMITED if in_parts else max_message
-        super().__init__(masked=not client, room=self._room)
+        FrameParser.__init__(self, masked=not client, room=self._room)
         self._events = events
         self._deliver: Deliver = events.message_received
         # Whether that is where messages go.
@@ -360,6 +360,13 @@ class Session(FrameParser):
         """The peer will send nothing more (RFC 6455 §7.1.5)."""
         if self.state is not _CLOSED:
             self._move(Event.EOF)
+
+    def let_go(self) -> None:
+        """The peer will send nothing more, and nobody is to be told; the last call."""
+        if self.state is not _CLOSED:
+            self._move(Event.EOF)
+        self._deliver, self._to_events = _drop, False
+        del self._events
 
     # ---- to the peer ----
 

@@ -45,12 +45,14 @@ class Owner:
         self.addresses: list[Any] = []
         self.clients: list[socket.socket] = []
         self.on_accepted: Callable[[], object] = lambda: None
+        self.newcomer: Any = None
         self.listener = Listener(reactor, sock, self._accepted, unlink=unlink)
 
-    def _accepted(self, sock: socket.socket, address: Any) -> None:
+    def _accepted(self, sock: socket.socket, address: Any) -> Any:
         self.accepted.append(sock)
         self.addresses.append(address)
         self.on_accepted()
+        return self.newcomer
 
     def connect(self, count: int = 1) -> None:
         sock = self.listener.sock
@@ -225,6 +227,58 @@ def test_within_a_budget_one_is_accepted_and_the_others_when_there_is_time(
         owner.reactor.step(5, budget=0)
         counts.append(len(owner.accepted))
     assert counts == [1, 2, 3, 4]
+
+
+class Newcomer:
+    """Notes how many had been accepted when it was asked to look."""
+
+    def __init__(self, owner: Owner) -> None:
+        self.owner = owner
+        self.looks: list[int] = []
+
+    def look(self) -> None:
+        self.looks.append(len(self.owner.accepted))
+
+
+def test_who_comes_alone_is_asked_to_look_in_the_same_step(owner: Owner) -> None:
+    owner.newcomer = newcomer = Newcomer(owner)
+    for number in range(1, 6):
+        owner.connect()
+        assert owner.reactor.step(5).handled == 2, "the listener, and the look"
+        assert newcomer.looks == list(range(1, number + 1))
+
+
+def test_who_comes_with_others_is_not_asked_to_look(owner: Owner) -> None:
+    owner.newcomer = newcomer = Newcomer(owner)
+    owner.connect(3)
+    owner.reactor.step(5)
+    assert len(owner.accepted) == 3
+    assert newcomer.looks == []
+
+
+def test_where_the_time_is_used_up_nobody_is_asked_to_look(
+    owner: Owner, clock: FakeClock
+) -> None:
+    owner.newcomer = newcomer = Newcomer(owner)
+    owner.on_accepted = lambda: clock.advance(0.001)
+    owner.connect()
+    owner.reactor.step(5, budget=0)
+    assert len(owner.accepted) == 1
+    assert newcomer.looks == []
+
+
+def test_a_look_that_raises_is_reported_by_its_own_name(
+    owner: Owner, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Newcomer):
+        def look(self) -> None:
+            raise ValueError("no")
+
+    owner.newcomer = Broken(owner)
+    owner.connect()
+    owner.reactor.step(5)
+    assert "Broken.look" in caplog.text
+    assert owner.listener._listening
 
 
 def test_who_connects_to_a_paused_listener_waits(owner: Owner) -> None:

@@ -850,6 +850,48 @@ def test_what_is_released_is_unregistered_and_closed_once(
         theirs.close()
 
 
+def test_what_is_adopted_can_be_registered_with_it(real: Reactor) -> None:
+    mine, theirs = socket.socketpair()
+    masks: list[int] = []
+    real.adopt(Pollable(mine), masks.append)
+    theirs.send(b"x")
+    real.step(5)
+    assert masks == [EVENT_READ]
+    theirs.close()
+
+
+def test_what_is_adopted_and_cannot_be_registered_is_closed(real: Reactor) -> None:
+    mine, theirs = socket.socketpair()
+    real.register(mine, EVENT_READ, nothing)
+    pollable = Pollable(mine)
+    with pytest.raises(KeyError):
+        real.adopt(pollable, nothing)
+    assert mine.fileno() == -1
+    assert pollable not in real._pollables
+    theirs.close()
+
+
+def test_a_call_within_a_call_is_counted_timed_and_guarded_by_itself(
+    reactor: Reactor, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def slow() -> None:
+        clock.advance(1.0)
+        raise ValueError("no")
+
+    done: list[str] = []
+
+    def outer() -> None:
+        reactor.call_now(slow)
+        done.append("went on")
+
+    reactor.call_soon(outer)
+    assert reactor.step(0).handled == 2
+    assert done == ["went on"]
+    raised, named = (record.getMessage() for record in caplog.records)
+    assert "slow' raised" in raised
+    assert "slow took 1.000 s" in named
+
+
 def test_what_was_closed_behind_our_back_is_released_all_the_same(real: Reactor) -> None:
     for registered in (True, False):
         mine, theirs = socket.socketpair()

@@ -13,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reactor import InvalidState, Reactor
-from reactor.loop.transport import HIGH_WATER, LARGE_READ, LOW_WATER, READ_SIZE, Transport
+from reactor.loop.transport import (
+    ENDED,
+    HIGH_WATER,
+    LARGE_READ,
+    LOW_WATER,
+    READ_SIZE,
+    Transport,
+)
 from reactor.testing import FakeClock, MemorySelector, MemorySocket, memory_pair
 
 from .helpers import PATIENCE, run_python, turn_until
@@ -1055,6 +1062,49 @@ def test_a_finish_at_once_closes_behind_the_last_words(
     end.transport.finish(at_once=True)
     reactor.step(0)
     assert end.log == ["gone"]
+
+
+def test_a_finish_at_once_does_not_look_for_what_is_known_to_be_read(end: End) -> None:
+    def recv(size: int) -> bytes:
+        raise AssertionError("there is nothing")
+
+    sock: Any = end.transport.sock
+    sock.recv = recv
+    end.transport.finish(at_once=True, all_read=True)
+    assert end.errors == [None]
+    assert end.transport.closed
+
+
+def test_what_has_come_can_be_read_before_the_selector_is_asked(
+    end: End, peer: MemorySocket
+) -> None:
+    peer.send(b"one")
+    end.transport.pause()
+    end.transport.look()
+    assert end.input == b""
+    end.transport.resume()
+    end.transport.look()
+    end.transport.look()
+    assert end.input == b"one"
+    end.transport.abort()
+    end.transport.look()
+    assert end.transport.closed
+
+
+def test_what_stands_for_a_transport_that_is_closed_does_nothing_and_says_so() -> None:
+    assert (ENDED.closed, ENDED.finishing, ENDED.choked) == (True, True, False)
+    assert (ENDED.buffered, ENDED.tls) == (0, None)
+    ENDED.cork()
+    assert ENDED.write(b"lost") is False
+    ENDED.uncork()
+    ENDED.flush()
+    ENDED.pause()
+    ENDED.resume()
+    ENDED.finish()
+    ENDED.abort()
+    ENDED.look()
+    assert ENDED.reading
+    assert ENDED.buffered == ENDED.departed == 0
 
 
 def test_a_finish_at_once_with_unread_input_waits_for_the_peers_end(

@@ -569,3 +569,28 @@ def test_what_proxies_and_browsers_send_is_accepted() -> None:
         "upgrade: websocket",
     ]
     assert status("\r\n".join(lines).encode("latin-1")) == 101
+
+
+# ---- who asks the same again ----
+
+
+@pytest.mark.parametrize(
+    ("offer", "is_known"),
+    [(None, True), ("chat", True), ("v2, chat", True), ("chat, other", False)],
+)
+def test_who_asks_the_same_a_third_time_is_known_unless_it_offers_more(
+    offer: str | None, is_known: bool
+) -> None:
+    policy = ServerPolicy(["chat", "v2"], locations={"/{a}": "value"})
+    data = head("/b") if offer is None else head("/b", f"Sec-WebSocket-Protocol: {offer}")
+    for _ in range(2):
+        assert policy.recall(data, "") is None
+        request = Request(data)
+        policy.check(request)
+        policy.remember(request)
+    found = policy.recall(data, "here")
+    assert (found is not None) is is_known
+    if found is not None:
+        assert found[1] == "value"
+        assert found[0].params == {"a": "b"}
+        assert policy.subprotocol(found[0]) == (offer and "chat")

@@ -12,9 +12,11 @@ import pytest
 
 from reactor import HandshakeError, Request
 from reactor.protocol import request
-from reactor.protocol.request import accept_key, extra_fields
+from reactor.protocol.request import accept_key, extra_fields, is_key
 
 from .asking import ACCEPT, KEY, head
+
+OTHER = b"AAECAwQFBgcICQoLDA0ODw=="
 
 # ---- the key ----
 
@@ -178,3 +180,39 @@ def test_nothing_is_injected_by_the_users_fields(fields: dict[str, str]) -> None
 def test_all_other_fields_are_the_users_and_may_repeat() -> None:
     fields = extra_fields([("Set-Cookie", "a=1"), ("set-cookie", "b=2"), ("Server", "x")])
     assert fields.get_all("Set-Cookie") == ["a=1", "b=2"]
+
+
+# ---- the same again ----
+
+
+def test_a_request_can_be_had_again_with_another_key_and_address() -> None:
+    first = Request(head("/a?b=c", "X: y"), "there")
+    first.user = "me"
+    data = head("/a?b=c", "X: y").replace(KEY.encode(), OTHER)
+    again = first.again(data, OTHER, "here")
+    assert (again.method, again.target, again.authority) == ("GET", "/a?b=c", None)
+    assert (again.version, again.address, again.user, again.params) == (1, "here", None, {})
+    assert again._fields == {**first._fields, "sec-websocket-key": (OTHER.decode(),)}
+    assert list(again.headers.items()) == list(Request(data).headers.items())
+    assert again.headers is again.headers, "while the handshake lasts"
+    assert again._fields is again.headers.by_name()
+    again.forget()
+    assert again.headers["sec-websocket-key"] == OTHER.decode()
+    assert again.headers is not again.headers
+    assert first.headers["sec-websocket-key"] == KEY
+
+
+def test_the_parameters_of_a_request_that_is_had_again_are_its_own() -> None:
+    first = Request(head("/a"))
+    first.params = {"a": "b"}
+    again = first.again(head("/a"), KEY.encode(), "")
+    again.params["a"] = "c"
+    assert first.params == {"a": "b"}
+
+
+@pytest.mark.parametrize(
+    ("key", "is_one"),
+    [(OTHER, True), (KEY.encode(), True), (b"A", False), (b"A" * 24, False), (b"", False)],
+)
+def test_a_key_is_sixteen_bytes_in_base64(key: bytes, is_one: bool) -> None:
+    assert is_key(key) is is_one

@@ -1173,3 +1173,20 @@ def test_whoever_stops_at_each_message_has_few_parsed_more_than_once() -> None:
     recorder.feed(masked(TEXT, b"two") * 500)
     assert recorder.events[500:] == [("message", "two")] * 500
     assert parsed == 64 + 499 + 500
+
+
+# ---- the end of all ----
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_session_that_lets_go_is_closed_and_holds_nobody(closed: bool) -> None:
+    recorder = Recorder()
+    session = recorder.session
+    if closed:
+        recorder.feed(masked(0x88, b""))
+    session.let_go()
+    assert session.state is State.CLOSED
+    assert not session.feed(masked(0x81, b"x"))
+    referents = gc.get_referents(session)
+    assert recorder not in referents
+    assert not any(getattr(it, "__self__", None) is recorder for it in referents)
