@@ -10,7 +10,8 @@ file that is no socket is refused just as by a socket that a dead server left be
 So: at most 16 accepts a step, and where connections come one by one, one, with a look for more
 at every second; errors of one connection are passed over; without descriptors, a spare one is
 given up to accept and drop the newcomers, who see it at once, and the listener pauses for
-0.1 s, doubling to 1 s; so it does when nothing but errors comes.
+0.1 s, doubling to 1 s; so it does when nothing but errors comes. Who comes alone is read at
+once, since what a client says is nearly always there with it: a round less.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ So: `write` sends at once and asks for writability only when the kernel takes le
 between `cork` and `uncork` what is written is collected, to leave in one `send`; there is one
 read for each time that the socket is ready, of 64 KiB and a header, or of more while much is to
 come; and `finish` sends what is queued, then FIN, and reads and drops until the peer's FIN,
-before it closes; at once only if nothing is queued, one more read finds nothing, and the caller
-knows that nothing will come.
+before it closes; at once only if nothing is queued, nothing is unread, and the caller knows
+that nothing will come.
 """
 
 from __future__ import annotations
