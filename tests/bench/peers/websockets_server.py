@@ -6,6 +6,7 @@ Its own settings of compression are those of all.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -18,17 +19,23 @@ connections: set[ServerConnection] = set()
 
 
 async def echo(connection: ServerConnection) -> None:
-    async for message in connection:
-        await connection.send(message)
+    from websockets.exceptions import ConnectionClosed
+
+    # Whoever measures leaves without a Close, and nobody is to be told of it.
+    with contextlib.suppress(ConnectionClosed):
+        async for message in connection:
+            await connection.send(message)
 
 
 async def fan_out(connection: ServerConnection) -> None:
     from websockets.asyncio.server import broadcast
+    from websockets.exceptions import ConnectionClosed
 
     connections.add(connection)
     try:
-        async for message in connection:
-            broadcast(connections, message)
+        with contextlib.suppress(ConnectionClosed):
+            async for message in connection:
+                broadcast(connections, message)
     finally:
         connections.remove(connection)
 
