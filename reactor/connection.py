@@ -622,8 +622,12 @@ class Connection(Sending):
         transport = self._transport
         # "the underlying TCP connection, in most normal cases, SHOULD be closed first by the
         # server" (RFC 6455 §7.1.1): the side that closes first is the one that must wait.
-        # A read that got less than it had asked for has left nothing.
-        all_read = at_once and 0 < self._session.fed < transport.read_size
+        all_read = False
+        if at_once:
+            # A short read of the Close alone has left nothing; behind a message, whose handler
+            # may have taken long, more may have come meanwhile, as a ping of keepalive.
+            size = 6 if self.close_code == 1005 else 8 + len(self.close_reason.encode())
+            all_read = self._session.fed == size < transport.read_size
         transport.finish(half_close=not self.is_client, at_once=at_once, all_read=all_read)
         if not transport.closed:
             delay = self._settings.close_timeout if transport.buffered else LINGER

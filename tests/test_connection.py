@@ -890,6 +890,24 @@ def test_a_peer_that_does_not_close_tcp_is_waited_for_two_seconds(why: str) -> N
     server.reactor.close()
 
 
+def test_what_comes_while_a_message_before_a_close_is_handled_is_read_before_the_end() -> None:
+    def ping(*_: object) -> None:
+        ours.send(masked(PING, b""))
+
+    server = recorder(do={"onmessage": ping})
+    ours = raw(server)
+    settle(server)
+    ours.send(masked(TEXT, b"x") + close_frame(1000))  # in one read
+    settle(server)
+    assert ours.input_ended
+    # With the ping unread it would send RST.
+    assert server.ends() == [], "it reads on until the peer has closed"
+    ours.close()
+    settle(server)
+    assert server.ends() == [(1000, "")]
+    server.reactor.close()
+
+
 @pytest.mark.parametrize("first", ["server", "client"])
 def test_who_has_said_its_close_and_heard_ours_is_not_waited_for(first: str) -> None:
     server = recorder(do={"onmessage": Connection.send})
@@ -2048,6 +2066,30 @@ def test_who_causes_more_fragments_than_a_step_writes_is_held_up_and_not_dropped
         assert peer.ends == [(1000, "")] * closes
         assert most < 64 * KIB + 2 * size + 64 * KIB
         assert peer.server.messages() == [bytes(size)] * count
+
+
+def test_what_came_behind_the_request_is_dropped_if_onopen_fails() -> None:
+    server = recorder(do={"onopen": raiser(LookupError())})
+    ours = raw(server, masked(TEXT, b"never heard"))
+    settle(server)
+    assert wire(ours)[:4] == b"\x88\x10\x03\xf3"  # 1011, "internal error"
+    assert server.messages() == []
+    ours.close()
+    settle(server)
+    assert server.ends() == [(1011, "internal error")]
+    server.reactor.close()
+
+
+def test_a_transport_that_is_not_of_the_usual_class_is_kept() -> None:
+    class Unusual(Transport):
+        __slots__ = ()
+
+    with Line() as line:
+        line.transport.__class__ = Unusual
+        line.client.abort()
+        line.settle()
+        assert line.client.close_code == 1006
+        assert line.client._transport is line.transport
 
 
 # ---- messages that come together ----

@@ -194,6 +194,7 @@ class Rounds:
                 self._ended = at
                 if not self._running or self._stopping:
                     return served
+                callback = _nobody  # who has ended is not to live on until somebody is ready
         except BaseException:
             self._left = None  # what was ready is found again, what was scheduled is there
             self._running = False

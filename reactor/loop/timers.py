@@ -99,11 +99,12 @@ class Timer:
                 return  # it was taken out by a step that was then interrupted
             if heap[0][2] is self:
                 heappop(heap)
-                if queue.cancelled:
-                    queue.uncover()
-                return
-            queue.cancelled = count = queue.cancelled + 1
-            if count * 2 > len(heap) > SMALL:
+                if not queue.cancelled:
+                    return
+                queue.uncover()
+            else:
+                queue.cancelled += 1
+            if queue.cancelled * 2 > len(heap) > SMALL:
                 queue.renew()
 
     def retire(self) -> None:

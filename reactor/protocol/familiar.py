@@ -18,8 +18,8 @@ is the same request:
 
 Nobody can fill this with heads: one is remembered when it comes for the second time, of those
 that come once there are only hashes, and it takes the place of one that was not used since the
-last was looked at. What may be a secret is not kept: only heads are of which all fields are
-known to have none, and no query.
+last was looked at. Fields and queries that may be secret are not kept: only heads are of which
+all fields are known to be none, and without a query. A path is kept, which servers log too.
 """
 
 from __future__ import annotations

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import random
 import selectors
 import socket
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -588,3 +590,26 @@ def test_of_what_takes_turns_eight_go_in_a_round_however_it_is_cut(load: Load) -
     for number in range(20):
         load.reactor.call_in_turn(load.take, number, MS)
     assert [load.reactor.step().handled for _ in range(3)] == [8, 8, 4]
+
+
+def test_who_was_called_last_is_held_by_nobody_while_run_waits(reactor: Reactor) -> None:
+    ours, peer = memory_pair()
+    sock: Any = ours
+
+    class Owner:
+        def ready(self, mask: int) -> None:
+            reactor.unregister(sock)
+            reactor.call_later(0, look)
+
+    def look() -> None:
+        gc.collect()
+        alive.append(known() is not None)
+        reactor.stop()
+
+    owner, alive = Owner(), list[bool]()
+    known = weakref.ref(owner)
+    reactor.register(sock, EVENT_READ, owner.ready)
+    del owner
+    peer.send(b"x")
+    reactor.run()
+    assert alive == [False]

@@ -130,6 +130,16 @@ def test_a_hundred_thousand_cancelled_timers_are_not_kept() -> None:
     assert queue.pop_due(1.0, queue.newest) is kept
 
 
+def test_those_that_were_cancelled_first_are_not_kept_when_the_head_is_cancelled() -> None:
+    queue = TimerQueue()
+    later = [queue.add(1e6 + number, nothing, ()) for number in range(4999)]
+    sooner = [queue.add(number, nothing, ()) for number in range(5001)]
+    for timer in [*later, *sooner[:-1]]:
+        timer.cancel()
+    assert len(queue) == 1
+    assert len(queue.heap) <= SMALL
+
+
 class QueueAgainstAList(RuleBasedStateMachine):
     """The queue does what a sorted list of what is active would."""
 
