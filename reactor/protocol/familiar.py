@@ -42,19 +42,26 @@ MOST, LONGEST = 16, 1024
 _STRANGERS = 64
 _HARMLESS = frozenset(
     [
-        *[
-            "accept",
-            "accept-encoding",
-            "accept-language",
-            "cache-control",
-            "connection",
-            "date",
-            "dnt",
-        ],
-        *["host", "origin", "pragma", "sec-fetch-dest", "sec-fetch-mode"],
-        *["sec-fetch-site", "sec-gpc", "sec-websocket-extensions"],
-        *["sec-websocket-key", "sec-websocket-protocol", "sec-websocket-version"],
-        *["upgrade", "user-agent"],
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "cache-control",
+        "connection",
+        "date",
+        "dnt",
+        "host",
+        "origin",
+        "pragma",
+        "sec-fetch-dest",
+        "sec-fetch-mode",
+        "sec-fetch-site",
+        "sec-gpc",
+        "sec-websocket-extensions",
+        "sec-websocket-key",
+        "sec-websocket-protocol",
+        "sec-websocket-version",
+        "upgrade",
+        "user-agent",
     ]
 )
 
