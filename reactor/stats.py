@@ -16,7 +16,8 @@ class TrafficStats:
         bytes_received: What the sockets have received, handshakes included; with TLS,
             encrypted.
         bytes_sent: What the system has taken to be sent; the same.
-        messages_received: Those that came whole, or to their end.
+        messages_received: Those that came whole, or to their end; to a handler that asks, also
+            those of the same read that it will be told of next.
         messages_sent: Those that were framed to be sent, whether the peer has them or not.
         queued: Bytes that wait in write queues, since their peers read slowly.
         queues: How many queues are not empty.
