@@ -135,6 +135,38 @@ def echoed(head: int, payload: bytes, count: int = 1) -> Turn:
     return exchange(echo.reactor, joined(echo), data, reply)
 
 
+def run(count: int) -> Turn:
+    """As `echoed`, one message at a time, but in `run`, whose rounds are not those of `step`.
+
+    The peer is in the same loop, and its part a few calls for each message.
+    """
+    echo = server()
+    ours, reactor = joined(echo), echo.reactor
+    data, reply = frame(0x81, TEXT_32), frame(0x81, TEXT_32, b"")
+    send, recv, left = ours.send, ours.recv, 0
+
+    def answered(mask: int) -> None:
+        nonlocal left
+        if recv(LARGE) == reply:
+            left -= 1
+            if left:
+                send(data)
+                return
+        reactor.stop()
+
+    reactor.register(ours, selectors.EVENT_READ, answered)
+
+    def turn() -> int:
+        nonlocal left
+        left = count
+        send(data)
+        reactor.run()
+        return left
+
+    assert turn() == 0
+    return turn
+
+
 def deflated() -> Turn:
     """Each message is compressed by itself, so that it is the same at every turn."""
     echo = server(compress=True)
@@ -304,6 +336,7 @@ def bare() -> Turn:
 WORKS = {
     "bare-selectors-32": Work(bare, 500),
     "round-trip-32": Work(lambda: echoed(0x81, TEXT_32), 300),
+    "run-32": Work(lambda: run(60), 5, 60),
     "echo-1k": Work(lambda: echoed(0x81, TEXT_1K), 200),
     "pipeline-32": Work(lambda: echoed(0x81, TEXT_32, 64), 12, 64),
     "binary-64k": Work(lambda: echoed(0x82, TEXT_1K * 64), 8),
